@@ -1,0 +1,105 @@
+//! Where bytes live: immutable objects under opaque keys that are never reused.
+//!
+//! A key receives exactly one write, from one handler. This room knows nothing of repositories, digests or metadata.
+//! `fs`, `s3` and `memory` implement [`BlobStore`]; `contract` is the suite all three pass. Read `key` next.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use std::{ops::Range, time::Duration};
+
+/// An object's key, relative to the store's root: `<cluster-id>/<incarnation>/<hour>/<2 hex>/<session-id>-<boot-id>-<n>`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key(String);
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No object under the key. For a recorded key this means damage or a wrong store.
+    #[error("object {key} does not exist")]
+    NotFound {
+        /// The object.
+        key: String,
+    },
+    /// The store is unreachable, slow or refuses for now; trying again later may help.
+    #[error("blob store is unavailable: {context}")]
+    Unavailable {
+        /// What was being done.
+        context: String,
+        /// Cause.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// The store is full or over quota.
+    #[error("blob store is full: {context}")]
+    Full {
+        /// What was being done.
+        context: String,
+    },
+    /// The store refuses for a reason that waiting does not mend (credentials, bucket, permissions, damaged object).
+    #[error("blob store refused: {context}")]
+    Refused {
+        /// What was being done, and the store's words.
+        context: String,
+        /// Cause.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+}
+
+/// Bytes of an object, in order. An error ends the stream.
+pub type ByteStream = BoxStream<'static, Result<Bytes, Error>>;
+
+/// What became of one key of a delete.
+#[derive(Debug)]
+pub struct Deleted {
+    /// The key.
+    pub key: Key,
+    /// `Ok`: the store named it as gone (or it never was).
+    pub result: Result<(), Error>,
+}
+
+/// Immutable objects under keys that are never reused.
+#[async_trait]
+pub trait BlobStore: Send + Sync + 'static {
+    /// Starts the one write of `key`. Nothing is visible under the key before [`ObjectWriter::finish`] succeeds.
+    async fn writer(&self, key: Key) -> Result<Box<dyn ObjectWriter>, Error>;
+
+    /// The bytes `range` of an object; fewer if the object is shorter. Strongly consistent with a finished write.
+    async fn read(&self, key: &Key, range: Range<u64>) -> Result<ByteStream, Error>;
+
+    /// The object's length; `None` if there is no such object.
+    async fn length(&self, key: &Key) -> Result<Option<u64>, Error>;
+
+    /// Deletes up to 1,000 keys; one result per key, in any order. Idempotent.
+    async fn delete(&self, keys: Vec<Key>) -> Vec<Deleted>;
+
+    /// A URL that serves the object for `life`, if the store can do that.
+    async fn presign(&self, key: &Key, life: Duration) -> Result<Option<String>, Error>;
+
+    /// The store's marker object `flotilla.json` under the root, if there is one.
+    async fn read_marker(&self) -> Result<Option<Bytes>, Error>;
+
+    /// Writes the marker (the caller has decided that it may).
+    async fn write_marker(&self, marker: Bytes) -> Result<(), Error>;
+
+    /// Whether registry:2's layout (`docker/registry/v2/`) lies under the root.
+    async fn holds_distribution_layout(&self) -> Result<bool, Error>;
+
+    /// What operators read in logs: the driver and its place, without secrets.
+    fn describe(&self) -> String;
+}
+
+/// The one write of one object. Dropping it without [`ObjectWriter::finish`] aborts the write in the background.
+#[async_trait]
+pub trait ObjectWriter: Send {
+    /// Takes the next bytes; waits while buffers are full (back-pressure).
+    async fn write(&mut self, bytes: Bytes) -> Result<(), Error>;
+
+    /// Makes the object durable and visible; returns its length. `Ok` is definite. After an error the object may or may
+    /// not exist under its key; the key is not written again.
+    async fn finish(self: Box<Self>) -> Result<u64, Error>;
+
+    /// Gives the write up and removes what it left.
+    async fn abort(self: Box<Self>);
+}

@@ -1,0 +1,147 @@
+//! The checked configuration. Loading and validation: `load`.
+
+use std::{path::PathBuf, time::Duration};
+
+/// Everything a node is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `log`
+    pub log: Log,
+    /// `http`
+    pub http: Http,
+    /// `storage`
+    pub storage: Storage,
+    /// `cluster`; absent: one node, one voter
+    pub cluster: Option<Cluster>,
+    /// Where the Raft log, the state and the identity live.
+    pub data_dir: PathBuf,
+}
+
+/// Section `log`.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// `level`: error, warn, info, debug
+    pub level: String,
+    /// `formatter`
+    pub formatter: Formatter,
+    /// `accesslog.disabled`, negated
+    pub access_log: bool,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Formatter {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Section `http`.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// `addr`: the public address, e.g. `:5000`
+    pub addr: String,
+    /// `debug.addr`: the ops address; absent: none
+    pub debug_addr: Option<String>,
+    /// `draintimeout`: longest soft stop
+    pub drain_timeout: Duration,
+}
+
+/// Section `storage`.
+#[derive(Clone, Debug)]
+pub struct Storage {
+    /// The one driver.
+    pub driver: Driver,
+    /// `delete.enabled`
+    pub delete: bool,
+    /// `redirect.disable`, negated
+    pub redirect: bool,
+    /// `maintenance.uploadpurging.age`: an upload session ends at the latest this long after it was opened
+    pub upload_age: Duration,
+}
+
+/// A storage driver and its settings.
+#[derive(Clone, Debug)]
+pub enum Driver {
+    /// `filesystem`
+    Filesystem(Filesystem),
+    /// `s3`
+    S3(Box<S3>),
+}
+
+/// Section `storage.filesystem`.
+#[derive(Clone, Debug)]
+pub struct Filesystem {
+    /// `rootdirectory`
+    pub root_directory: PathBuf,
+}
+
+/// Section `storage.s3`.
+#[derive(Clone, Default)]
+pub struct S3 {
+    /// `bucket`
+    pub bucket: String,
+    /// `region`
+    pub region: String,
+    /// `regionendpoint`: another service than AWS, as URL (or host, with `secure`)
+    pub region_endpoint: Option<String>,
+    /// `accesskey`; absent: the usual chain (environment, web identity, instance metadata)
+    pub access_key: Option<String>,
+    /// `secretkey`
+    pub secret_key: Option<String>,
+    /// `sessiontoken`
+    pub session_token: Option<String>,
+    /// `rootdirectory`: prefix inside the bucket
+    pub root_directory: String,
+    /// `secure`: https for a `regionendpoint` without scheme
+    pub secure: bool,
+    /// `skipverify`: accept any certificate
+    pub skip_verify: bool,
+    /// `forcepathstyle`
+    pub force_path_style: bool,
+    /// `encrypt`: server-side encryption
+    pub encrypt: bool,
+    /// `keyid`: KMS key for `encrypt`
+    pub key_id: Option<String>,
+    /// `storageclass`
+    pub storage_class: Option<String>,
+    /// `objectacl`
+    pub object_acl: Option<String>,
+}
+
+impl std::fmt::Debug for S3 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("S3").field("bucket", &self.bucket).field("region", &self.region).finish_non_exhaustive()
+    }
+}
+
+/// Section `cluster`.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// `name`: nodes of clusters of other names are strangers
+    pub name: String,
+    /// `addr`: where the cluster port listens
+    pub addr: String,
+    /// `advertise`: how peers reach it
+    pub advertise: String,
+    /// `peers`: cluster addresses of all nodes, this one included or not
+    pub peers: Vec<String>,
+    /// `bootstrapexpect`: how many fresh nodes form a new cluster
+    pub bootstrap_expect: usize,
+    /// `tls`
+    pub tls: Option<ClusterTls>,
+    /// `newstore`: start over on a store that carries another cluster's marker
+    pub new_store: bool,
+}
+
+/// Section `cluster.tls`: mutual TLS of the cluster port.
+#[derive(Clone, Debug)]
+pub struct ClusterTls {
+    /// `certificate`: PEM chain
+    pub certificate: PathBuf,
+    /// `key`: PEM
+    pub key: PathBuf,
+    /// `ca`: PEM; peers' certificates must chain to it
+    pub ca: PathBuf,
+}

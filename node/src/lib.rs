@@ -1,0 +1,17 @@
+//! The Flotilla server. [`node`] is the composition root; see `docs/ARCHITECTURE.md` for the map of rooms.
+//!
+//! Direction of knowledge: `http` → `registry` → `metadata`, `blobstore`; `raft` implements `metadata::MetadataStore`;
+//! `workers` call the same rooms as `http`.
+
+pub mod blobstore;
+pub mod clock;
+pub mod config;
+pub mod dev;
+pub mod http;
+pub mod lifecycle;
+pub mod metadata;
+pub mod node;
+pub mod raft;
+pub mod registry;
+pub mod telemetry;
+pub mod workers;

@@ -1,0 +1,63 @@
+//! Start, drain and stop of a process: which tasks it runs, and in which order they are asked to end.
+//!
+//! Order of a soft stop: [`Lifecycle::drain`] (not ready, finish what runs) → tracked tasks end → workers, leadership and
+//! Raft stop. [`Lifecycle::stop`] cuts the drain short.
+
+use std::{future::Future, sync::Arc, time::Duration};
+use tokio::task::JoinHandle;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Shared by every room that spawns tasks.
+#[derive(Clone, Default)]
+pub struct Lifecycle(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    tracker: TaskTracker,
+    draining: CancellationToken,
+    stopping: CancellationToken,
+}
+
+impl Lifecycle {
+    /// A process that runs.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Runs a task that a soft stop waits for (a commit that outlives its connection, a request).
+    #[expect(clippy::disallowed_methods, reason = "this is the tracker")]
+    pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        tokio::spawn(self.0.tracker.track_future(task))
+    }
+
+    /// Cancelled when the soft stop begins: finish what runs, take nothing new.
+    pub fn draining(&self) -> &CancellationToken {
+        &self.0.draining
+    }
+
+    /// Cancelled when everything must end now.
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.0.stopping
+    }
+
+    /// Begins the soft stop.
+    pub fn drain(&self) {
+        self.0.draining.cancel();
+    }
+
+    /// Ends the soft stop at once.
+    pub fn stop(&self) {
+        self.0.draining.cancel();
+        self.0.stopping.cancel();
+    }
+
+    /// Waits for the tracked tasks; `false` if `limit` passed first.
+    pub async fn drained(&self, limit: Duration) -> bool {
+        self.0.tracker.close();
+        tokio::time::timeout(limit, self.0.tracker.wait()).await.is_ok()
+    }
+}

@@ -1,0 +1,3 @@
+//! How nodes agree on the metadata: openraft, its stores and its transport, behind `metadata::MetadataStore`.
+
+pub mod types;

@@ -1,0 +1,1 @@
+//! Encoding of log commands and records.

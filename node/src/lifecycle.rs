@@ -61,3 +61,23 @@ impl Lifecycle {
         tokio::time::timeout(limit, self.0.tracker.wait()).await.is_ok()
     }
 }
+
+/// Whether a balancer should send requests here. Published through a `tokio::sync::watch` channel by the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Not yet: why.
+    Starting(String),
+    /// A barrier through the leader succeeded.
+    Ready,
+    /// No node knows a leader: reads by digest go on, writes wait.
+    Degraded,
+    /// Not any more: why (lost its leader while a peer has one, or a soft stop).
+    Unready(String),
+}
+
+impl Readiness {
+    /// Whether `/readyz` answers 200.
+    pub fn is_ready(&self) -> bool {
+        matches!(self, Self::Ready | Self::Degraded)
+    }
+}

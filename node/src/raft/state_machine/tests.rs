@@ -308,10 +308,10 @@ async fn a_tampered_snapshot_is_refused_and_leaves_nothing() {
     assert!(with(&|frames| frames[0].pairs += 1).contains("pairs in a frame"));
     assert!(with(&|frames| frames.swap(0, 1)).contains("order"));
     assert!(with(&|frames| frames.push(frames[0].clone())).contains("order"));
-    assert!(with(&|frames| drop(frames.pop())).contains("number of pairs"));
+    assert!(with(&|frames| frames.truncate(1)).contains("number of pairs"));
     assert!(with(&|frames| resealed(&mut frames[0], &|raw| *raw.last_mut().unwrap() ^= 1)).contains("sha256"));
     assert!(with(&|frames| resealed(&mut frames[0], &|raw| raw[0] = 0x7f)).contains("length"));
-    assert!(with(&|frames| resealed(&mut frames[0], &|raw| drop(raw.pop()))).contains("length"));
+    assert!(with(&|frames| resealed(&mut frames[0], &|raw| raw.truncate(raw.len() - 1))).contains("length"));
     assert!(refused(&SnapshotHeader { format: 2, ..header.clone() }, &frames, &footer).contains("format 2"));
     let stranger = SnapshotHeader { cluster_id: "other".to_owned(), ..header.clone() };
     assert!(refused(&stranger, &frames, &footer).contains("other"));

@@ -53,7 +53,7 @@ impl Writer {
                 task = tasks.recv() => match task {
                     Some(Task::Stop(answer)) => {
                         let result = self.attempt(Self::checkpoint);
-                        // The database closes before the answer, unless a reader still holds it.
+                        // Once answered, only handles and views hold the database.
                         drop(self);
                         drop(answer.send(result));
                         return;
@@ -119,7 +119,7 @@ impl Writer {
         }
         let changed_bytes = tables.changed_bytes;
         drop(tables);
-        position.save(&txn, false)?;
+        position.save(&txn, &self.position)?;
         txn.commit().map_err(crate::raft::tables::io_error)?;
         self.position = position;
         self.shared.applied.send_replace(self.position.applied);
@@ -137,7 +137,7 @@ impl Writer {
     fn checkpoint(&mut self) -> io::Result<()> {
         if self.changed_bytes.is_some() {
             let txn = self.shared.database().begin_write(false)?;
-            self.position.save(&txn, true)?;
+            self.position.save_checkpoint(&txn)?;
             txn.commit().map_err(crate::raft::tables::io_error)?;
             self.changed_bytes = None;
             self.shared.durable.send_replace(self.position.applied);

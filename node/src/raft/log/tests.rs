@@ -110,15 +110,16 @@ async fn a_log_cut_anywhere_in_its_last_records_opens_as_a_prefix() {
 
 #[tokio::test]
 async fn damage_before_the_end_is_refused() {
-    let dir = TempDir::new().unwrap();
-    let config = Config { chunk_bytes_max: 1000, ..Config::default() };
-    drop(filled(dir.path(), config, 30, 100).await);
-    let first_file = files(dir.path()).into_iter().min().unwrap();
-    let mut bytes = fs::read(&first_file).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(&first_file, bytes).unwrap();
-    assert!(LogStore::open(dir.path(), Config::default()).is_err());
+    for chunk_bytes_max in [1000, 1 << 20] {
+        let dir = TempDir::new().unwrap();
+        drop(filled(dir.path(), Config { chunk_bytes_max, ..Config::default() }, 30, 100).await);
+        let first_file = files(dir.path()).into_iter().min().unwrap();
+        let mut bytes = fs::read(&first_file).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&first_file, bytes).unwrap();
+        assert!(LogStore::open(dir.path(), Config::default()).is_err(), "files of {chunk_bytes_max} bytes");
+    }
 }
 
 #[tokio::test]

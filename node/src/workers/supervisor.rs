@@ -20,11 +20,7 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// `is_leader` tells whether workers of [`Scope::Leader`] should run here now.
-    pub fn new(
-        lifecycle: Lifecycle,
-        is_leader: Arc<dyn Fn() -> bool + Send + Sync>,
-        registry: &mut Registry,
-    ) -> Self {
+    pub fn new(lifecycle: Lifecycle, is_leader: Arc<dyn Fn() -> bool + Send + Sync>, registry: &mut Registry) -> Self {
         Self { lifecycle, is_leader, metrics: Metrics::register(registry) }
     }
 

@@ -38,10 +38,7 @@ impl UploadReaper {
     }
 
     async fn expire_sessions(&self) -> anyhow::Result<usize> {
-        let due = {
-            let view = self.metadata.view()?;
-            view.due_sessions(view.mono()?, STEP)?
-        };
+        let due = self.metadata.view()?.due_sessions(STEP)?;
         let count = due.len();
         if count > 0 {
             let session_ids = due.into_iter().map(|id| id.to_vec().into()).collect();
@@ -51,7 +48,7 @@ impl UploadReaper {
     }
 
     async fn start_deletes(&self) -> anyhow::Result<usize> {
-        if !self.metadata.view()?.has_garbage()? {
+        if !self.metadata.view()?.garbage_waits()? {
             return Ok(0);
         }
         let limit = u32::try_from(STEP).unwrap_or(u32::MAX);
@@ -62,7 +59,7 @@ impl UploadReaper {
     }
 
     async fn delete_objects(&self) -> anyhow::Result<usize> {
-        let keys = self.metadata.view()?.deleting(STEP)?;
+        let keys = self.metadata.view()?.deleting(None, STEP)?;
         let keys: Vec<Key> = keys.iter().map(|key| key.parse()).collect::<Result<_, _>>().context("recorded key")?;
         if keys.is_empty() {
             return Ok(0);

@@ -21,3 +21,6 @@ mod tags;
 
 pub use apply::{UnknownCommand, apply};
 pub use tables::{MemoryTables, Tables, TablesError, TablesMut};
+
+#[cfg(test)]
+mod tests;

@@ -41,6 +41,12 @@ pid=''
 stop() {
   [ -n "$pid" ] || return 0
   kill "$pid" 2>/dev/null || true
+  # A server that does not stop within 20 s is not waited for any longer.
+  for _ in $(seq 200); do
+    kill -0 "$pid" 2>/dev/null || break
+    sleep 0.1
+  done
+  kill -9 "$pid" 2>/dev/null || true
   wait "$pid" 2>/dev/null || true
   pid=''
 }

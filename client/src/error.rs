@@ -116,9 +116,9 @@ pub enum Error {
     #[error("expected content of {expected}, got {actual}")]
     DigestMismatch {
         /// Asked for.
-        expected: Digest,
+        expected: Box<Digest>,
         /// Received.
-        actual: Digest,
+        actual: Box<Digest>,
     },
     /// An answer's body is longer than the caller allows in memory.
     #[error("the answer's body is longer than {max} bytes")]

@@ -154,7 +154,10 @@ fn manifest(headers: &http::HeaderMap, body: Bytes, path: &str) -> Result<Manife
 }
 
 fn check(expected: &Digest, actual: Digest) -> Result<(), Error> {
-    if *expected == actual { Ok(()) } else { Err(Error::DigestMismatch { expected: *expected, actual }) }
+    if *expected == actual {
+        return Ok(());
+    }
+    Err(Error::DigestMismatch { expected: Box::new(*expected), actual: Box::new(actual) })
 }
 
 /// Reads a presigned address of a store, on a connection of its own.

@@ -28,7 +28,7 @@ pub type SnapshotMeta = SnapshotMetaOf<TypeConfig>;
 /// The bytes of a snapshot: ours to send, or a peer's to install.
 pub enum SnapshotData {
     /// A durable state of this node.
-    View(SnapshotView),
+    View(Box<SnapshotView>),
     /// A complete, durable file from a peer.
     Staged(Box<Staged>),
 }

@@ -2,6 +2,7 @@
 //! checkpoint; the log holds what a crash takes back. openraft sees only durable states as snapshots, so it never purges
 //! an entry before a state that contains it is on disk. `snapshot` moves states between nodes.
 
+pub mod compaction;
 pub(super) mod files;
 #[cfg(test)]
 mod tests;
@@ -171,7 +172,7 @@ impl StateHandle {
         Staging::begin(self.shared.staging_room(&self.options), header)
     }
 
-    /// Checkpoints and ends the thread. openraft must have been stopped before.
+    /// Checkpoints and ends the thread; the file closes with the last handle and view. Stop openraft before.
     pub async fn shutdown(&self) -> io::Result<()> {
         self.ask(Task::Stop).await
     }
@@ -228,7 +229,7 @@ impl StateHandle {
     /// The durable state as a snapshot: the checkpoint is the snapshot, nothing is copied.
     async fn snapshot(&self) -> io::Result<SnapshotOf<TypeConfig, SnapshotData>> {
         let view = self.ask(Task::Checkpoint).await?;
-        Ok(SnapshotOf::<TypeConfig, _> { meta: view.meta().clone(), snapshot: SnapshotData::View(view) })
+        Ok(SnapshotOf::<TypeConfig, _> { meta: view.meta().clone(), snapshot: SnapshotData::View(Box::new(view)) })
     }
 }
 

@@ -118,17 +118,28 @@ pub(super) struct Position {
 }
 
 impl Position {
-    /// Writes the position; `durable` when the transaction is a checkpoint.
-    pub(super) fn save(&self, txn: &WriteTransaction, durable: bool) -> io::Result<()> {
+    /// Writes what differs from `before`.
+    pub(super) fn save(&self, txn: &WriteTransaction, before: &Self) -> io::Result<()> {
         let mut raft = txn.open_table(RAFT).map_err(io_error)?;
-        let membership = stored_membership_to_wire(&self.membership).encode_to_vec();
-        raft.insert(MEMBERSHIP, membership.as_slice()).map_err(io_error)?;
+        if self.membership != before.membership {
+            let membership = stored_membership_to_wire(&self.membership).encode_to_vec();
+            raft.insert(MEMBERSHIP, membership.as_slice()).map_err(io_error)?;
+        }
+        if self.applied != before.applied {
+            self.put_applied(&mut raft, APPLIED)?;
+        }
+        Ok(())
+    }
+
+    /// Notes that the transaction makes this position durable.
+    pub(super) fn save_checkpoint(&self, txn: &WriteTransaction) -> io::Result<()> {
+        self.put_applied(&mut txn.open_table(RAFT).map_err(io_error)?, CHECKPOINT)
+    }
+
+    fn put_applied(&self, raft: &mut Table<'_, &'static str, &'static [u8]>, key: &str) -> io::Result<()> {
         if let Some(applied) = &self.applied {
             let applied = log_id_to_wire(applied).encode_to_vec();
-            raft.insert(APPLIED, applied.as_slice()).map_err(io_error)?;
-            if durable {
-                raft.insert(CHECKPOINT, applied.as_slice()).map_err(io_error)?;
-            }
+            raft.insert(key, applied.as_slice()).map_err(io_error)?;
         }
         Ok(())
     }

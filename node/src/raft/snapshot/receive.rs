@@ -136,7 +136,8 @@ impl Staging {
         if self.sum.finalize().as_slice() != footer.sha256.as_ref() {
             return Err(Error::Damaged("sha256"));
         }
-        self.position.save(&self.txn, true)?;
+        self.position.save(&self.txn, &Position::default())?;
+        self.position.save_checkpoint(&self.txn)?;
         self.txn.commit().map_err(io_error)?;
         Ok(Staged { file: self.file, position: self.position })
     }

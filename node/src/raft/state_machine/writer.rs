@@ -49,35 +49,33 @@ impl Writer {
         let mut ticks = tokio::time::interval(self.options.checkpoint_every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                task = tasks.recv() => match task {
-                    Some(Task::Stop(answer)) => {
-                        let result = self.attempt(Self::checkpoint);
-                        // The database closes before the answer, unless a reader still holds it.
-                        drop(self);
-                        drop(answer.send(result));
-                        return;
-                    }
-                    Some(task) => self.on_task(task),
-                    None => return self.on_abandoned(),
-                },
-                _ = ticks.tick() => self.on_tick(),
+            let task = tokio::select! {
+                task = tasks.recv() => task,
+                _ = ticks.tick() => {
+                    self.on_tick();
+                    continue;
+                }
+            };
+            match task {
+                Some(Task::Apply(entries, answer)) => reply(answer, self.attempt(|writer| writer.apply(entries))),
+                Some(Task::Checkpoint(answer)) => reply(answer, self.attempt(Self::checkpoint_view)),
+                Some(Task::Install(staged, answer)) => reply(answer, self.attempt(|writer| writer.install(*staged))),
+                Some(Task::Stop(answer)) => return self.on_stop(answer),
+                None => return self.on_abandoned(),
             }
         }
     }
 
-    /// Whoever asked may have gone meanwhile: an answer nobody takes is dropped.
-    fn on_task(&mut self, task: Task) {
-        match task {
-            Task::Apply(entries, answer) => drop(answer.send(self.attempt(|writer| writer.apply(entries)))),
-            Task::Checkpoint(answer) => drop(answer.send(self.attempt(Self::checkpoint_view))),
-            Task::Install(staged, answer) => drop(answer.send(self.attempt(|writer| writer.install(*staged)))),
-            Task::Stop(_) => unreachable!("the loop handles it"),
-        }
+    /// Once answered, only handles and views hold the database.
+    fn on_stop(mut self, answer: Answer<()>) {
+        let result = self.attempt(Self::checkpoint);
+        drop(self);
+        reply(answer, result);
     }
 
     fn on_tick(&mut self) {
-        if self.changed_bytes.is_some()
+        if !self.failed
+            && self.changed_bytes.is_some()
             && let Err(error) = self.attempt(Self::checkpoint)
         {
             tracing::error!(%error, "checkpoint failed; the metadata state takes no more changes");
@@ -119,7 +117,7 @@ impl Writer {
         }
         let changed_bytes = tables.changed_bytes;
         drop(tables);
-        position.save(&txn, false)?;
+        position.save(&txn, &self.position)?;
         txn.commit().map_err(crate::raft::tables::io_error)?;
         self.position = position;
         self.shared.applied.send_replace(self.position.applied);
@@ -137,7 +135,7 @@ impl Writer {
     fn checkpoint(&mut self) -> io::Result<()> {
         if self.changed_bytes.is_some() {
             let txn = self.shared.database().begin_write(false)?;
-            self.position.save(&txn, true)?;
+            self.position.save_checkpoint(&txn)?;
             txn.commit().map_err(crate::raft::tables::io_error)?;
             self.changed_bytes = None;
             self.shared.durable.send_replace(self.position.applied);
@@ -163,6 +161,11 @@ impl Writer {
         self.shared.durable.send_replace(self.position.applied);
         Ok(())
     }
+}
+
+/// Whoever asked may have gone meanwhile; the work is done all the same.
+fn reply<T>(answer: Answer<T>, result: io::Result<T>) {
+    drop(answer.send(result));
 }
 
 /// An entry this version does not understand must stop the node: skipping it would make its state differ.

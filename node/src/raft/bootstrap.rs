@@ -136,14 +136,15 @@ async fn discover(host: &Arc<Host>) -> Result<(), Error> {
                     disks.insert(disk_id, NodeInfo { address, disk_id, name });
                 }
             }
-            let expected = disks.len() == cluster.bootstrap_expect;
+            let count = disks.len();
+            let expected = count == cluster.bootstrap_expect;
             let smallest = disks.keys().next() == Some(&me.disk_id);
             if fresh && expected && smallest && begin(host, disks).await? {
                 return Ok(());
             }
             if !expected && rounds % 100 == 20 {
                 tracing::warn!(
-                    seen = disks.len(),
+                    seen = count,
                     expected = cluster.bootstrap_expect,
                     "cluster.peers and cluster.bootstrapexpect do not agree: no cluster is begun"
                 );

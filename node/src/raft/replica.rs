@@ -8,9 +8,9 @@ use super::{
     options::Options,
     peers::{Envelope, Peers, Seal},
     state_machine::{StateHandle, StateMachine},
-    types::{DiskId, LogId, NodeInfo, StoredMembership, TypeConfig},
+    types::{LogId, NodeInfo, StoredMembership, TypeConfig},
 };
-use openraft::{ServerState, async_runtime::watch::WatchReceiver as _, errors::Fatal};
+use openraft::{Instant as _, ServerState, async_runtime::watch::WatchReceiver as _, errors::Fatal};
 use std::{
     path::Path,
     sync::{

@@ -21,30 +21,72 @@ use flotilla_proto::wire::cluster::{
     join_server::{Join, JoinServer},
     raft_server::{Raft, RaftServer},
 };
-use futures_util::{Stream, StreamExt as _, future::ready, stream::BoxStream};
+use futures_util::{
+    Stream, StreamExt as _,
+    future::{BoxFuture, ready},
+    stream::BoxStream,
+};
 use openraft::{
     async_runtime::watch::WatchReceiver as _,
     raft::{AppendEntriesRequest, StreamAppendError, TransferLeaderError, TransferLeaderRequest, VoteRequest, VoteResponse},
 };
-use std::sync::Arc;
-use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap, service::Routes};
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    task::{Context, Poll},
+};
+use tonic::{
+    Request, Response, Status, Streaming, body::Body, codegen::Service, metadata::MetadataMap, server::NamedService,
+};
 
 type AppendRequest = AppendEntriesRequest<TypeConfig>;
 
 /// Node ids of joined nodes are above this; below are the first voters.
 const FIRST_JOINED: u64 = 65_536;
 
-/// All services of the cluster port.
-pub fn routes(host: &Arc<Host>) -> Routes {
-    let raft = RaftServer::new(Peer(host.clone()));
-    let forward = ForwardServer::new(Peer(host.clone()));
-    let join = JoinServer::new(Peer(host.clone()));
-    Routes::new(raft.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX))
-        .add_service(forward.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX))
-        .add_service(join)
+/// All services of the cluster port, by the first part of the path.
+#[derive(Clone)]
+pub struct Port {
+    raft: RaftServer<Peer>,
+    forward: ForwardServer<Peer>,
+    join: JoinServer<Peer>,
 }
 
-struct Peer(Arc<Host>);
+impl Port {
+    /// The port of a node.
+    pub fn new(host: &Arc<Host>) -> Self {
+        let raft = RaftServer::new(Peer(host.clone()));
+        let forward = ForwardServer::new(Peer(host.clone()));
+        Self {
+            raft: raft.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX),
+            forward: forward.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX),
+            join: JoinServer::new(Peer(host.clone())),
+        }
+    }
+}
+
+impl Service<http::Request<Body>> for Port {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        match request.uri().path().split('/').nth(1) {
+            Some(<RaftServer<Peer> as NamedService>::NAME) => self.raft.call(request),
+            Some(<ForwardServer<Peer> as NamedService>::NAME) => self.forward.call(request),
+            Some(<JoinServer<Peer> as NamedService>::NAME) => self.join.call(request),
+            Some(_) | None => Box::pin(ready(Ok(Status::unimplemented("no such service").into_http()))),
+        }
+    }
+}
+
+/// The services' side of a node.
+#[derive(Clone)]
+pub struct Peer(Arc<Host>);
 
 /// Whether a sender that the membership does not name may be a node it does not name yet.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -211,7 +211,14 @@ impl RaftStore {
         if tokio::time::timeout(STOP_TIMEOUT, self.host.tasks.wait()).await.is_err() {
             tracing::warn!("tasks of raft did not end in time");
         }
-        self.stop_runtime();
+        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(runtime) = runtime {
+            // Blocks until what still ran on it is dropped, connections above all.
+            let stop = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(STOP_TIMEOUT));
+            if stop.await.is_err() {
+                tracing::warn!("the raft runtime did not stop in order");
+            }
+        }
     }
 
     fn stop_runtime(&self) {
@@ -283,7 +290,7 @@ async fn listen(host: &Arc<Host>, cluster: &config::Cluster, tls: Option<Tls>) -
     // The listener must be driven by the runtime that serves it.
     let bound = host.runtime.spawn(TcpListener::bind(address)).await;
     let listener = bound.map_err(|error| failed(error.into()))?.map_err(failed)?;
-    let router = server.add_routes(service::routes(host));
+    let port = service::Port::new(host);
     let (stopping, owner) = (host.stopping.clone(), Arc::downgrade(host));
     let incoming = TcpListenerStream::new(listener).map(|stream| {
         stream.inspect(|stream| {
@@ -293,10 +300,12 @@ async fn listen(host: &Arc<Host>, cluster: &config::Cluster, tls: Option<Tls>) -
         })
     });
     let serve = async move {
-        let served = router.serve_with_incoming_shutdown(incoming, async { stopping.cancelled().await }).await;
-        if let (Err(error), Some(host)) = (served, owner.upgrade())
-            && !host.stopping.is_cancelled()
-        {
+        // Peers' streams never end by themselves: they are cut.
+        let served = tokio::select! {
+            served = server.serve_with_incoming(port, incoming) => served,
+            () = stopping.cancelled() => Ok(()),
+        };
+        if let (Err(error), Some(host)) = (served, owner.upgrade()) {
             host.fail(format!("the cluster port failed: {error}"));
         }
     };

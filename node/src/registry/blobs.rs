@@ -33,7 +33,7 @@ impl Registry {
     /// A blob to be read.
     pub async fn blob(&self, name: &RepositoryName, digest: Digest) -> Result<Served<Blob>, Error> {
         let find = |view: &View| match linked(view, name, digest)? {
-            Some(blob) => Ok(Some((segments(view, &blob)?, blob))),
+            Some(blob) => Ok(Some((view.segments(&blob.segment_list, blob.segments)?, blob))),
             None => Ok(None),
         };
         let found = self.find(find).await?.ok_or(Error::BlobUnknown(digest))?;
@@ -42,6 +42,11 @@ impl Registry {
             return Err(Error::BlobDamaged(digest));
         }
         Ok(Served { value: Blob { digest, size: blob.size, segments }, degraded: found.degraded })
+    }
+
+    /// Whether the operator allows URLs of the store as answers.
+    pub fn redirects(&self) -> bool {
+        self.0.settings.redirect
     }
 
     /// A URL from which the client can read the whole blob itself, if the operator allows it and the store can do that.
@@ -97,18 +102,14 @@ impl Registry {
 }
 
 /// The blob, if the repository holds it.
-fn linked(view: &View, name: &RepositoryName, digest: Digest) -> Result<Option<wire::Blob>, metadata::Error> {
-    let Some(repository) = view.repository(name.as_str())? else { return Ok(None) };
-    match view.link(&repository.id, &digest)? {
-        Some(_) => view.blob(&digest),
+fn linked(
+    view: &View,
+    name: &RepositoryName,
+    digest: Digest,
+) -> Result<Option<metadata::query::Blob>, metadata::Error> {
+    match view.repository(name)? {
+        Some(repository) => view.blob(repository.id, &digest),
         None => Ok(None),
-    }
-}
-
-fn segments(view: &View, blob: &wire::Blob) -> Result<Vec<wire::Segment>, metadata::Error> {
-    match blob.segments {
-        0 => Ok(Vec::new()),
-        count => view.segments(&blob.segment_list, count),
     }
 }
 
@@ -193,7 +194,8 @@ impl Reader {
     fn move_on(&mut self, gone: blobstore::Error) -> Result<(), blobstore::Error> {
         let again = || -> Result<Option<Vec<wire::Segment>>, metadata::Error> {
             let view = self.registry.metadata.view()?;
-            view.blob(&self.digest)?.map(|blob| segments(&view, &blob)).transpose()
+            let blob = view.blob_anywhere(&self.digest)?;
+            blob.map(|blob| view.segments(&blob.segment_list, blob.segments)).transpose()
         };
         let fresh = again().ok().flatten().filter(|fresh| !self.reread && *fresh != self.segments);
         let Some(fresh) = fresh else {

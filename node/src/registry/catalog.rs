@@ -22,6 +22,6 @@ impl Registry {
     /// At most `limit` repository names after `last`.
     pub async fn repositories(&self, last: Option<&str>, limit: usize) -> Result<Page, Error> {
         let repositories = self.view().await?.repositories(last, limit + 1)?;
-        Ok(Page::cut(repositories.into_iter().map(|repository| repository.name).collect(), limit))
+        Ok(Page::cut(repositories.iter().map(ToString::to_string).collect(), limit))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Error, Registry, Served, uploads::new_id};
 use crate::blobstore::Hasher;
-use crate::metadata::{self, Command, Outcome, View};
+use crate::metadata::{self, Command, Outcome, View, query::RepositoryId};
 use bytes::Bytes;
 use flotilla_proto::oci::{self, Algorithm, Digest, Reference, RepositoryName};
 use flotilla_proto::wire::metadata as wire;
@@ -46,8 +46,12 @@ impl Registry {
     }
 
     /// A manifest with its bytes.
-    pub async fn manifest(&self, name: &RepositoryName, reference: &Reference) -> Result<Served<StoredManifest>, Error> {
-        let with_body = |view: &View, repository: &[u8], manifest: Manifest| {
+    pub async fn manifest(
+        &self,
+        name: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<Served<StoredManifest>, Error> {
+        let with_body = |view: &View, repository: RepositoryId, manifest: Manifest| {
             let body = view.manifest_body(repository, &manifest.digest)?;
             Ok(body.map(|body| StoredManifest { manifest, body }))
         };
@@ -58,21 +62,19 @@ impl Registry {
         &self,
         name: &RepositoryName,
         reference: &Reference,
-        then: impl Fn(&View, &[u8], Manifest) -> Result<Option<T>, metadata::Error> + Send,
+        then: impl Fn(&View, RepositoryId, Manifest) -> Result<Option<T>, metadata::Error> + Send + Sync,
     ) -> Result<Served<T>, Error> {
         let unknown = || Error::ManifestUnknown(reference.clone());
         let find = |view: &View, digest: Option<Digest>| -> Result<Option<T>, metadata::Error> {
-            let Some(repository) = view.repository(name.as_str())? else { return Ok(None) };
+            let Some(repository) = view.repository(name)? else { return Ok(None) };
             let digest = match (digest, reference) {
                 (Some(digest), _) => Some(digest),
-                (None, Reference::Tag(tag)) => {
-                    view.tag(&repository.id, tag.as_str())?.and_then(|tag| Digest::from_bytes(&tag.digest))
-                }
+                (None, Reference::Tag(tag)) => view.tag(repository.id, tag)?.map(|tag| tag.digest),
                 (None, Reference::Digest(digest)) => Some(*digest),
             };
             let Some(digest) = digest else { return Ok(None) };
-            let Some(record) = view.manifest(&repository.id, &digest)? else { return Ok(None) };
-            then(view, &repository.id, Manifest { digest, media_type: record.media_type, size: record.size })
+            let Some(record) = view.manifest(repository.id, &digest)? else { return Ok(None) };
+            then(view, repository.id, Manifest { digest, media_type: record.media_type, size: record.size })
         };
         match reference {
             Reference::Digest(digest) => self.find(|view| find(view, Some(*digest))).await?.ok_or_else(unknown),
@@ -136,14 +138,13 @@ impl Registry {
     /// Compares the sizes a manifest states with those of what the repository holds. What is missing, apply finds.
     async fn check_sizes(&self, name: &RepositoryName, manifest: &oci::Manifest) -> Result<(), Error> {
         let view = self.view().await?;
-        let Some(repository) = view.repository(name.as_str())? else { return Ok(()) };
+        let Some(repository) = view.repository(name)? else { return Ok(()) };
         let blobs = manifest.blobs.iter().map(|descriptor| (descriptor, false));
         let children = manifest.children.iter().map(|descriptor| (descriptor, true));
         for (descriptor, is_child) in blobs.chain(children) {
             let actual = match is_child {
-                true => view.manifest(&repository.id, &descriptor.digest)?.map(|child| child.size),
-                false if view.link(&repository.id, &descriptor.digest)?.is_none() => None,
-                false => view.blob(&descriptor.digest)?.map(|blob| blob.size),
+                true => view.manifest(repository.id, &descriptor.digest)?.map(|child| child.size),
+                false => view.blob(repository.id, &descriptor.digest)?.map(|blob| blob.size),
             };
             if let Some(actual) = actual.filter(|actual| *actual != descriptor.size) {
                 return Err(Error::DescriptorSize { digest: descriptor.digest, stated: descriptor.size, actual });

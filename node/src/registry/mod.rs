@@ -99,6 +99,3 @@ impl Registry {
         Self(Arc::new(Inner { metadata, blobs, lifecycle, settings, boot_id, objects, commits }))
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -25,7 +25,7 @@ impl Registry {
     /// has it; what it lacks may exist, so its absence is never answered from there.
     pub(super) async fn find<T>(
         &self,
-        find: impl Fn(&View) -> Result<Option<T>, metadata::Error> + Send,
+        find: impl Fn(&View) -> Result<Option<T>, metadata::Error> + Send + Sync,
     ) -> Result<Option<Served<T>>, Error> {
         let Inner { metadata, settings, .. } = &*self.0;
         let began = Instant::now();
@@ -46,4 +46,3 @@ impl Registry {
         Ok(find(&metadata.view()?)?.map(|value| Served { value, degraded: None }))
     }
 }
-

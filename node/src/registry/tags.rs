@@ -7,9 +7,9 @@ impl Registry {
     /// At most `limit` tags of a repository after `last`.
     pub async fn tags(&self, name: &RepositoryName, last: Option<&str>, limit: usize) -> Result<Page, Error> {
         let view = self.view().await?;
-        let repository = view.repository(name.as_str())?.ok_or_else(|| Error::NameUnknown(name.clone()))?;
-        let tags = view.tags(&repository.id, last, limit + 1)?;
-        Ok(Page::cut(tags.into_iter().map(|(tag, _)| tag).collect(), limit))
+        let repository = view.repository(name)?.ok_or_else(|| Error::NameUnknown(name.clone()))?;
+        let tags = view.tags(repository.id, last, limit + 1)?;
+        Ok(Page::cut(tags.iter().map(ToString::to_string).collect(), limit))
     }
 
     /// Deletes a tag, and only that.

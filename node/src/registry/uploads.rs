@@ -130,7 +130,7 @@ impl Registry {
         digest: Digest,
     ) -> Result<Option<u64>, Error> {
         let view = self.view().await?;
-        if !view.blob(&digest)?.is_some_and(|blob| !blob.suspect) {
+        if !view.blob_anywhere(&digest)?.is_some_and(|blob| !blob.suspect) {
             return Ok(None); // no log entry for what cannot succeed
         }
         drop(view);
@@ -202,7 +202,8 @@ impl Registry {
 
     /// Gives an upload up.
     pub async fn cancel_upload(&self, name: &RepositoryName, id: Uuid) -> Result<(), Error> {
-        let command = Command::CancelSession(wire::CancelSession { session_id: id_bytes(id), repository: name.to_string() });
+        let command =
+            Command::CancelSession(wire::CancelSession { session_id: id_bytes(id), repository: name.to_string() });
         match self.propose(command).await? {
             Outcome::Done(_) => Ok(()),
             Outcome::SessionUnknown(_) => Err(Error::UploadUnknown(id)),

@@ -215,7 +215,8 @@ impl Reader {
             return Err(ManifestError::TooManyDescriptors);
         }
         let digest = text(object, "digest")?.ok_or_else(|| field(format!("{place}.digest"), "it is required"))?;
-        let digest = digest.parse().map_err(|_| field(format!("{place}.digest"), "it is no sha256 or sha512 digest"))?;
+        let digest =
+            digest.parse().map_err(|_| field(format!("{place}.digest"), "it is no sha256 or sha512 digest"))?;
         let Some(Json::Size(size)) = object.get("size") else {
             return Err(field(format!("{place}.size"), "it must be a number of bytes, 0 or more"));
         };

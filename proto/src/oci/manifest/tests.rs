@@ -24,7 +24,8 @@ fn parse(text: &str, content_type: &str) -> Result<Manifest, ManifestError> {
 
 #[test]
 fn an_image_names_its_config_and_layers_once() {
-    let extra = format!(r#","subject":{},"annotations":{{"a":"b"}},"unknown":[1,2.5,-3,true,null]"#, descriptor(9, OCI));
+    let extra =
+        format!(r#","subject":{},"annotations":{{"a":"b"}},"unknown":[1,2.5,-3,true,null]"#, descriptor(9, OCI));
     let manifest = parse(&image(&extra), OCI).unwrap();
     assert_eq!(manifest.kind, ManifestKind::OciManifest);
     assert_eq!(manifest.blobs.iter().map(|blob| blob.size).collect::<Vec<_>>(), [1, 2]);
@@ -50,10 +51,8 @@ fn an_index_names_manifests_and_blobs() {
 #[test]
 fn foreign_layers_with_urls_are_not_needed() {
     let media_type = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
-    let foreign = format!(
-        r#"{{"mediaType":"{media_type}","digest":"{}","size":3,"urls":["https://example.org/x"]}}"#,
-        digest(3)
-    );
+    let foreign =
+        format!(r#"{{"mediaType":"{media_type}","digest":"{}","size":3,"urls":["https://example.org/x"]}}"#, digest(3));
     let text = format!(
         r#"{{"schemaVersion":2,"config":{},"layers":[{foreign},{}]}}"#,
         descriptor(1, "c"),

@@ -1,3 +1,5 @@
+//! Objects in memory, for tests.
+
 use super::{BlobStore, ByteStream, Deleted, Error, Key, ObjectWriter};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};

@@ -3,16 +3,21 @@
 //! A key receives exactly one write, from one handler. This room knows nothing of repositories, digests or metadata.
 //! `fs`, `s3` and `memory` implement [`BlobStore`]; `contract` is the suite all three pass. Read `key` next.
 
+mod budget;
 #[cfg(test)]
 pub mod contract;
 pub mod fs;
 mod key;
 pub mod memory;
 mod metrics;
+mod open;
+pub mod s3;
 mod verify;
 
+pub use budget::Budget;
 pub use key::{Key, KeyError};
 pub use metrics::{Metrics, Operation};
+pub use open::open;
 pub use verify::{Hasher, StateError};
 
 use async_trait::async_trait;

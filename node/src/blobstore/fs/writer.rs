@@ -178,7 +178,12 @@ impl ObjectWriter for Writer {
         // What the running hop says does not matter any more; its file is removed either way.
         self.settle().await.unwrap_or_default();
         if let State::Idle(target) = std::mem::replace(&mut self.target, State::Failed) {
-            super::blocking(move || Ok(drop(target))).await.unwrap_or_default();
+            super::blocking(move || {
+                drop(target);
+                Ok(())
+            })
+            .await
+            .unwrap_or_default();
         }
     }
 }

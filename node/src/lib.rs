@@ -10,7 +10,7 @@ pub mod dev;
 pub mod http;
 pub mod lifecycle;
 pub mod metadata;
-// pub mod node;
+pub mod node;
 pub mod raft;
 pub mod registry;
 pub mod telemetry;

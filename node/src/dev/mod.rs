@@ -60,20 +60,20 @@ pub async fn run(options: Options, lifecycle: Lifecycle) -> anyhow::Result<()> {
         ready = tokio::time::timeout(START_MAX, children.ready(&plan)) => {
             ready.unwrap_or_else(|_| Err(anyhow::anyhow!("not all nodes were ready after {} s", START_MAX.as_secs())))
         }
-        () = lifecycle.draining().cancelled() => Ok(()),
+        () = lifecycle.leaving().cancelled() => Ok(()),
     };
     if let Err(error) = ready {
         children.stop(STOP_MAX).await;
         return Err(error);
     }
 
-    if !lifecycle.draining().is_cancelled() {
+    if !lifecycle.leaving().is_cancelled() {
         let listener = socket.listen(BACKLOG)?;
         let nodes = plan.nodes.iter().map(|node| node.http).collect();
-        let front = front::run(listener, nodes, lifecycle.draining().clone());
+        let front = front::run(listener, nodes, lifecycle.leaving().clone());
         lifecycle.spawn(front);
         announce(&plan);
-        children.watch(&plan, lifecycle.draining()).await;
+        children.watch(&plan, lifecycle.leaving()).await;
     }
     children.stop(STOP_MAX).await;
     Ok(())

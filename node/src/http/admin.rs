@@ -1,6 +1,6 @@
 //! Operator access: HTTP/1 with JSON over a unix socket in the data directory (mode 0600). Never on a public port.
 
-use super::{body::Body, headers};
+use super::{body::Body, headers, query::Query};
 use crate::lifecycle::Lifecycle;
 use async_trait::async_trait;
 use http::{Method, Request, Response, StatusCode, header};
@@ -20,8 +20,8 @@ const CONNECTIONS_MAX: usize = 64;
 /// What operators may ask; the composition root answers.
 #[async_trait]
 pub trait Operations: Send + Sync + 'static {
-    /// The node's and the cluster's state (`GET /status`).
-    async fn status(&self) -> serde_json::Value;
+    /// The node's and the cluster's state (`GET /status`); with `hash` (`?hash=true`) a digest of the whole state too.
+    async fn status(&self, hash: bool) -> anyhow::Result<serde_json::Value>;
 }
 
 /// Binds the socket, for this user only. A socket that a dead process left is replaced; the data directory's lock has made
@@ -75,7 +75,13 @@ async fn connection(stream: UnixStream, operations: Arc<dyn Operations>) {
 
 async fn answer(operations: &dyn Operations, request: &Request<Incoming>) -> Response<Body> {
     let (status, body) = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/status") => (StatusCode::OK, operations.status().await),
+        (&Method::GET, "/status") => {
+            let hash = Query::of(request.uri()).get("hash").is_some_and(|value| value == "true");
+            match operations.status(hash).await {
+                Ok(status) => (StatusCode::OK, status),
+                Err(error) => (StatusCode::SERVICE_UNAVAILABLE, serde_json::json!({ "error": format!("{error:#}") })),
+            }
+        }
         (_, "/status") => (StatusCode::METHOD_NOT_ALLOWED, serde_json::json!({ "error": "only GET" })),
         _ => (StatusCode::NOT_FOUND, serde_json::json!({ "error": "no such page" })),
     };

@@ -5,7 +5,10 @@ use super::error::{self, Error};
 use super::metrics::Metrics;
 use super::v2::{self, endpoint::Endpoint, endpoint::PathError};
 use super::{headers, ops};
-use crate::{lifecycle::Readiness, registry::Registry};
+use crate::{
+    lifecycle::{Lifecycle, Readiness},
+    registry::{self, Registry},
+};
 use flotilla_proto::oci::ReferenceError;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body::Body as _;
@@ -15,7 +18,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 use tokio::{sync::watch, time::Instant};
-use tracing::{Instrument, debug, error, info, info_span, warn};
+use tracing::{Instrument, Level, debug, error, event, info_span, warn};
 
 /// The public front. Cheap to clone.
 #[derive(Clone)]
@@ -47,6 +50,21 @@ impl Front {
         &self.0.metrics
     }
 
+    /// As [`Front::handle`], in a tracked task if the request may change something: a client that hangs up right after the
+    /// last byte of its body must not undo what the bytes that arrived were for.
+    pub async fn handle_detached(self, request: Request<Incoming>, lifecycle: Lifecycle) -> Response<Body> {
+        if is_read(request.method()) {
+            return self.handle(request).await;
+        }
+        match lifecycle.spawn(self.handle(request)).await {
+            Ok(response) => response,
+            Err(failure) => {
+                error!(%failure, "a request's task failed");
+                error::respond(&registry::Error::Internal(failure.to_string()).into())
+            }
+        }
+    }
+
     /// Answers one request.
     pub async fn handle(self, request: Request<Incoming>) -> Response<Body> {
         let began = Instant::now();
@@ -69,6 +87,10 @@ impl Front {
         fields.insert(headers::API_VERSION, headers::REGISTRY_2_0);
         fields.insert(header::X_CONTENT_TYPE_OPTIONS, headers::NOSNIFF);
         fields.insert(headers::REQUEST_ID, headers::value(&id));
+        if head.version < http::Version::HTTP_2 && matches!(*self.0.readiness.borrow(), Readiness::Unready(_)) {
+            // The client's next request goes through the balancer again, to another node.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         let bytes = response.body().size_hint().exact().unwrap_or_default();
         if head.method == Method::HEAD {
             if !response.headers().contains_key(header::CONTENT_LENGTH) {
@@ -86,8 +108,9 @@ impl Front {
             span.in_scope(|| {
                 let agent = head.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
                 let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-                info!(
+                event!(
                     target: "access",
+                    Level::INFO,
                     request.id = %id,
                     http.method = %head.method,
                     http.path = head.uri.path(),

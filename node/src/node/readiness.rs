@@ -6,8 +6,11 @@
 use crate::lifecycle::Readiness;
 use std::time::Duration;
 
+/// Between two looks.
+pub(super) const INTERVAL: Duration = Duration::from_millis(250);
+
 /// How long a node may be without a leader before it asks its peers.
-const LEADERLESS_MAX: Duration = Duration::from_secs(3);
+pub(super) const LEADERLESS_MAX: Duration = Duration::from_secs(3);
 
 /// The decision. `leaderless` is how long this node has known no leader; `peer_has_leader` is asked only when it matters.
 pub(super) fn decide(leaderless: Option<Duration>, peer_has_leader: Option<bool>) -> Option<Readiness> {

@@ -3,17 +3,17 @@ use serde::{Deserialize, Serialize};
 /// What a node says of itself and of its cluster: the body of `GET /status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
-    /// Under which the node votes; never reused.
-    pub node_id: u64,
+    /// Under which the node votes; never reused. `None` before it has one.
+    pub node_id: Option<u64>,
     /// For people.
     pub name: String,
-    /// The cluster.
-    pub cluster_id: String,
+    /// The cluster; `None` before it belongs to one.
+    pub cluster_id: Option<String>,
     /// The data directory.
     pub disk_id: String,
     /// The program's version.
     pub version: String,
-    /// `leader`, `follower`, `learner` or `candidate`.
+    /// `leader`, `follower`, `learner`, `candidate` or `starting`.
     pub role: String,
     /// The leader, as far as this node knows.
     pub leader: Option<u64>,
@@ -25,6 +25,8 @@ pub struct Status {
     pub committed: u64,
     /// Index of the last applied entry.
     pub applied_index: u64,
+    /// Index of the last entry that the log no longer holds.
+    pub purged: u64,
     /// The cluster's members.
     pub members: Vec<Member>,
     /// `starting`, `ready`, `degraded` or `unready`, with the reason.
@@ -62,8 +64,6 @@ pub struct Member {
 pub struct StateHash {
     /// Index of the last applied entry.
     pub index: u64,
-    /// Its term.
-    pub term: u64,
     /// Lower-case hexadecimal.
     pub sha256: String,
 }

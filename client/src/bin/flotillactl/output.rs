@@ -12,18 +12,20 @@ pub(crate) fn line(text: &str) -> anyhow::Result<()> {
 /// Prints a status as tables.
 pub(crate) fn status(status: &Status) -> anyhow::Result<()> {
     let leader = status.leader.map_or_else(|| "none known".to_owned(), |id| format!("node {id}"));
-    line(&format!("node {} ({}) · {} · {}", status.node_id, status.name, status.role, status.readiness))?;
-    line(&format!("cluster {} · leader {leader} · term {}", status.cluster_id, status.term))?;
+    let id = status.node_id.map_or_else(|| "without an id".to_owned(), |id| id.to_string());
+    let cluster = status.cluster_id.as_deref().unwrap_or("none yet");
+    line(&format!("node {id} ({}) · {} · {}", status.name, status.role, status.readiness))?;
+    line(&format!("cluster {cluster} · leader {leader} · term {}", status.term))?;
     line(&format!(
-        "log: last {} · committed {} · applied {}",
-        status.last_log, status.committed, status.applied_index
+        "log: last {} · committed {} · applied {} · purged {}",
+        status.last_log, status.committed, status.applied_index, status.purged
     ))?;
     line(&format!(
         "{} repositories · {} blobs, {} bytes · {} open uploads · version {}",
         status.repositories, status.blobs, status.blob_bytes, status.sessions, status.version
     ))?;
     if let Some(hash) = &status.state_hash {
-        line(&format!("state at {} (term {}): sha256:{}", hash.index, hash.term, hash.sha256))?;
+        line(&format!("state at {}: sha256:{}", hash.index, hash.sha256))?;
     }
     line("")?;
     line(&format!("{:>8}  {:<8}  {:<24}  {:<32}  NAME", "ID", "ROLE", "ADDRESS", "DISK"))?;

@@ -121,7 +121,8 @@ async fn discover(host: &Arc<Host>) -> Result<(), Error> {
             // `promise` has started the replica, or is about to.
             return Ok(());
         }
-        let seen: Vec<_> = answers.iter().flatten().filter(|answer| answer.disk_id != me.disk_id.0.as_slice()).collect();
+        let seen: Vec<_> =
+            answers.iter().flatten().filter(|answer| answer.disk_id != me.disk_id.0.as_slice()).collect();
         let running = seen.iter().any(|answer| answer.initialized);
         if running {
             if join(host, &others, &me).await? {
@@ -163,10 +164,8 @@ async fn discover(host: &Arc<Host>) -> Result<(), Error> {
 
 /// Begins a cluster of `disks` as the one that proposes it; `false` if this disk has promised otherwise meanwhile.
 async fn begin(host: &Arc<Host>, disks: BTreeMap<DiskId, NodeInfo>) -> Result<bool, Error> {
-    let promise = Promise {
-        cluster_id: uuid::Uuid::new_v4().to_string(),
-        nodes: (1..).zip(disks.into_values()).collect(),
-    };
+    let promise =
+        Promise { cluster_id: uuid::Uuid::new_v4().to_string(), nodes: (1..).zip(disks.into_values()).collect() };
     {
         let _turn = host.turn.lock().await;
         let identity = host.identity.get();
@@ -279,13 +278,13 @@ async fn join(host: &Arc<Host>, others: &[String], me: &NodeInfo) -> Result<bool
                 host.start_replica(&member.cluster_id, member.node_id).await?;
                 return Ok(true);
             }
-            Some(Answer::NotLeader(not_leader)) => {
-                if !not_leader.address.is_empty() && !addresses.contains(&not_leader.address) {
-                    addresses.push(not_leader.address);
-                }
+            Some(Answer::NotLeader(wire::NotLeader { address, .. }))
+                if !address.is_empty() && !addresses.contains(&address) =>
+            {
+                addresses.push(address);
             }
             Some(Answer::Refused(reason)) => tracing::warn!(reason, "the cluster refused this node"),
-            None => {}
+            Some(Answer::NotLeader(_)) | None => {}
         }
     }
     Ok(false)

@@ -11,6 +11,7 @@ use super::{
     peers::Peers,
     propose::Proposer,
     replica::{Place, Replica},
+    state_machine::compaction,
     types::NodeInfo,
     upkeep,
 };
@@ -159,7 +160,14 @@ impl Host {
             self.tasks.spawn_on(task, &self.runtime);
         };
         spawn(Box::pin(upkeep::tick(replica.clone())));
-        spawn(Box::pin(upkeep::purge(replica.clone())));
+        let compaction = compaction::run(replica.raft.clone(), replica.log.clone(), replica.state.clone());
+        let stopping = self.stopping.clone();
+        spawn(Box::pin(async move {
+            tokio::select! {
+                () = compaction => {}
+                () = stopping.cancelled() => {}
+            }
+        }));
         spawn(Box::pin(upkeep::observe(replica.clone())));
         spawn(Box::pin(watch_for_failure(self.clone(), replica.clone())));
         let expected = self.cluster.as_ref().map_or(1, |cluster| cluster.bootstrap_expect);

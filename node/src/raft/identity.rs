@@ -184,12 +184,7 @@ impl StoredPromise {
 
 impl StoredNode {
     fn new(node_id: u64, info: &NodeInfo) -> Self {
-        Self {
-            node_id,
-            address: info.address.clone(),
-            disk_id: info.disk_id.to_string(),
-            name: info.name.clone(),
-        }
+        Self { node_id, address: info.address.clone(), disk_id: info.disk_id.to_string(), name: info.name.clone() }
     }
 }
 

@@ -132,6 +132,16 @@ impl Replica {
         (self.leaderless() < self.options.election_max * 2).then_some(leader)
     }
 
+    /// Resolves when this node knows another leader than `leader`.
+    pub async fn leader_is_not(&self, leader: u64) {
+        let mut server = self.raft.server_metrics();
+        while server.borrow_watched().current_leader.is_none_or(|current| current == leader) {
+            if server.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Whether this node leads, as far as it knows.
     pub fn is_leader(&self) -> bool {
         self.raft.server_metrics().borrow_watched().state == ServerState::Leader

@@ -90,7 +90,7 @@ impl Cluster {
     /// Cuts a node off without handing over: as good as kill -9 inside one process.
     pub async fn kill(&mut self, node: usize) {
         let store = self.stores[node].take().expect("the node runs");
-        store.end_runtime().await;
+        cut(&store).await;
     }
 
     pub async fn wipe(&mut self, node: usize) {
@@ -127,6 +127,14 @@ impl Cluster {
             assert!(Instant::now() < deadline, "the nodes do not reach one index: {hashes:?}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+}
+
+/// Ends a store in the middle of whatever it does. Its state's thread would outlive it in this process: it is waited for.
+pub async fn cut(store: &RaftStore) {
+    store.end_runtime().await;
+    if let Some(parts) = store.host.parts() {
+        parts.replica.state.shutdown().await.unwrap();
     }
 }
 

@@ -20,7 +20,7 @@ fn node_info(cluster: &Cluster, node: usize) -> NodeInfo {
 /// The answer to a vote request with this envelope.
 async fn call(cluster: &Cluster, to: &NodeInfo, envelope: &Envelope) -> Code {
     let peers = Peers::new(None, Duration::from_secs(1), tokio::runtime::Handle::current());
-    let mut client = peers.raft(to, &envelope.sealed().unwrap(), Lane::Control).unwrap();
+    let mut client = peers.raft(&to.address, &envelope.sealed().unwrap(), Lane::Control).unwrap();
     let vote = wire::Vote { term: 0, node_id: 1, committed: false };
     let request = wire::VoteRequest { vote: Some(vote), last_log_id: None, leader_transfer: false };
     assert!(!cluster.running().is_empty());

@@ -1,6 +1,6 @@
 //! Agreement: bootstrap, writes and reads from any node, lost leaders, nodes that come back.
 
-use super::cluster::{Cluster, PATIENCE, config_of, holds, is_no_quorum, open_session, soon, start, until, write};
+use super::cluster::{Cluster, PATIENCE, config_of, cut, holds, is_no_quorum, open_session, soon, start, until, write};
 use crate::{
     metadata::{Error, MetadataStore as _},
     raft::{Options, log},
@@ -20,7 +20,7 @@ async fn a_node_alone_needs_no_port_and_keeps_what_it_acknowledged() {
     assert!(store.fresh_age().unwrap() < PATIENCE);
     let before = store.status();
     assert_eq!((before.role, before.nodes.len()), ("leader", 1));
-    store.end_runtime().await;
+    cut(&store).await;
     drop(store);
     let store = start(&config, Options::default()).await;
     store.barrier(soon()).await.unwrap();
@@ -120,7 +120,8 @@ async fn a_node_whose_log_was_purged_catches_up_by_snapshot() {
     cluster.start(away).await;
     cluster.store(away).barrier(soon()).await.unwrap();
     assert!((0..100).all(|id| holds(cluster.store(away), id)));
-    assert!(cluster.store(away).status().purged_index > seen, "it came by snapshot");
+    until("its log begins after the snapshot", || (cluster.store(away).status().purged_index > seen).then_some(()))
+        .await;
     cluster.assert_same_state().await;
 }
 
@@ -133,7 +134,8 @@ async fn without_a_quorum_changes_and_reads_fail_in_time_and_go_on_afterwards() 
     for node in others {
         cluster.kill(node).await;
     }
-    until("the node notices", || (cluster.store(left).leaderless() >= cluster.options.give_up_after).then_some(())).await;
+    until("the node notices", || (cluster.store(left).leaderless() >= cluster.options.give_up_after).then_some(()))
+        .await;
     let begun = Instant::now();
     assert!(is_no_quorum(&cluster.store(left).propose(open_session(1), soon()).await));
     assert!(is_no_quorum(&cluster.store(left).barrier(soon()).await));

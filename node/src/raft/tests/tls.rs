@@ -17,11 +17,8 @@ fn make_files(dir: &Path) -> config::ClusterTls {
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
     let node = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
-    let files = config::ClusterTls {
-        certificate: dir.join("node.pem"),
-        key: dir.join("node.key"),
-        ca: dir.join("ca.pem"),
-    };
+    let files =
+        config::ClusterTls { certificate: dir.join("node.pem"), key: dir.join("node.key"), ca: dir.join("ca.pem") };
     fs::create_dir_all(dir).unwrap();
     fs::write(&files.certificate, node.pem()).unwrap();
     fs::write(&files.key, key.serialize_pem()).unwrap();

@@ -136,8 +136,14 @@ impl Host {
         self.parts.get()
     }
 
-    /// Starts the replica under an id that is on disk. The caller holds `turn`.
-    pub async fn start_replica(self: &Arc<Self>, cluster_id: &str, node_id: u64) -> Result<Arc<Replica>, Error> {
+    /// Starts the replica under an id that is on disk; refused if its log has been here and is gone (`log_seen`). The
+    /// caller holds `turn`.
+    pub async fn start_replica(
+        self: &Arc<Self>,
+        cluster_id: &str,
+        node_id: u64,
+        log_seen: bool,
+    ) -> Result<Arc<Replica>, Error> {
         if let Some(parts) = self.parts.get() {
             return Ok(parts.replica.clone());
         }
@@ -146,6 +152,7 @@ impl Host {
             cluster_name: self.cluster_name().to_owned(),
             node_id,
             info: self.info(),
+            log_seen,
         };
         let replica = Replica::start(
             &self.dir,

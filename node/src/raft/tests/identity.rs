@@ -133,3 +133,18 @@ async fn a_node_that_moved_is_found_again() {
     cluster.store(moved).barrier(soon()).await.unwrap();
     assert!(holds(cluster.store(moved), 1));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_log_alone_is_gone_does_not_vote_again() {
+    let mut cluster = Cluster::started(3).await;
+    write(cluster.store(0), 1).await;
+    until("the identity knows of the log", || {
+        cluster.store(0).host.identity.get().member.filter(|member| member.log_seen)
+    })
+    .await;
+    cluster.stop(0).await;
+    std::fs::remove_dir_all(cluster.data_dir(0).join("log")).unwrap();
+    cluster.start(0).await;
+    let reason = tokio::time::timeout_at(soon(), cluster.store(0).failed()).await.unwrap();
+    assert!(reason.contains("is gone from disk"), "{reason}");
+}

@@ -176,8 +176,13 @@ impl Barrier {
         let again = |status: tonic::Status| Failure::Again(format!("leader {leader}: {}", status.message()));
         let seal = self.replica.seal(leader, &node).ok_or_else(|| Failure::Again("unusable cluster id".to_owned()))?;
         let mut client = self.replica.peers.forward(&node, &seal).map_err(again)?;
-        let answer = client.read_index(wire::ReadIndexRequest {}).await.map_err(again)?.into_inner();
-        match answer.result {
+        let answer = tokio::select! {
+            answer = client.read_index(wire::ReadIndexRequest {}) => answer.map_err(again)?,
+            () = self.replica.leader_is_not(leader) => {
+                return Err(Failure::Again(format!("node {leader} was deposed")));
+            }
+        };
+        match answer.into_inner().result {
             Some(wire::read_index_response::Result::Index(index)) => Ok(index),
             Some(wire::read_index_response::Result::NotLeader(_)) | None => {
                 Err(Failure::Again(format!("node {leader} leads no longer")))

@@ -32,13 +32,15 @@ pub async fn establish(host: Arc<Host>) -> Result<(), Error> {
     let identity = host.identity.get();
     if let Some(member) = identity.member {
         let _turn = host.turn.lock().await;
-        let replica = host.start_replica(&member.cluster_id, member.node_id).await?;
+        let replica = host.start_replica(&member.cluster_id, member.node_id, member.log_seen).await?;
+        if member.log_seen {
+            return Ok(());
+        }
         if host.cluster.is_none() {
             return resume_alone(&host, &replica).await;
         }
-        if !is_initialized(&replica).await? && is_empty(&replica) {
-            tracing::info!("this node has no log yet: it waits for the leader");
-        }
+        tracing::info!("this node has no log yet: it waits for the leader");
+        settle_later(&host, replica);
         return Ok(());
     }
     if let Some(promise) = identity.promise {
@@ -55,14 +57,16 @@ pub async fn establish(host: Arc<Host>) -> Result<(), Error> {
 
 /// A cluster of one: nobody to ask.
 async fn begin_alone(host: &Arc<Host>) -> Result<(), Error> {
-    let member = Member { cluster_id: uuid::Uuid::new_v4().to_string(), node_id: 1 };
+    let member = Member { cluster_id: uuid::Uuid::new_v4().to_string(), node_id: 1, log_seen: false };
     write_identity(host, Some(member.clone()), None).await?;
-    let replica = host.start_replica(&member.cluster_id, member.node_id).await?;
+    let replica = host.start_replica(&member.cluster_id, member.node_id, false).await?;
     resume_alone(host, &replica).await
 }
 
-async fn resume_alone(host: &Arc<Host>, replica: &Replica) -> Result<(), Error> {
-    initialize(replica, [(replica.me.node_id, host.info())].into()).await
+async fn resume_alone(host: &Arc<Host>, replica: &Arc<Replica>) -> Result<(), Error> {
+    initialize(replica, [(replica.me.node_id, host.info())].into()).await?;
+    settle_later(host, replica.clone());
+    Ok(())
 }
 
 /// Goes on with a promise made before: the first of the list initializes the cluster, the others wait for it.
@@ -71,7 +75,7 @@ async fn resume(host: &Arc<Host>, promise: Promise) -> Result<(), Error> {
     let node_id = promise.node_of(disk_id).ok_or_else(|| Error::Raft("the promise is another disk's".to_owned()))?;
     let replica = {
         let _turn = host.turn.lock().await;
-        host.start_replica(&promise.cluster_id, node_id).await?
+        host.start_replica(&promise.cluster_id, node_id, false).await?
     };
     let is_first = promise.nodes.keys().next() == Some(&node_id);
     if is_first && !is_initialized(&replica).await? {
@@ -81,12 +85,15 @@ async fn resume(host: &Arc<Host>, promise: Promise) -> Result<(), Error> {
         }
         initialize(&replica, promise.nodes.clone()).await?;
     }
-    let settle = settle(host.clone(), replica);
-    host.tasks.spawn_on(settle, &host.runtime);
+    settle_later(host, replica);
     Ok(())
 }
 
-/// Once the cluster is seen to run, the promise has become membership.
+fn settle_later(host: &Arc<Host>, replica: Arc<Replica>) {
+    host.tasks.spawn_on(settle(host.clone(), replica), &host.runtime);
+}
+
+/// Once the cluster's log is here, the promise has become membership, and a later lack of the log is a loss.
 async fn settle(host: Arc<Host>, replica: Arc<Replica>) {
     let mut server = replica.raft.server_metrics();
     loop {
@@ -100,9 +107,9 @@ async fn settle(host: Arc<Host>, replica: Arc<Replica>) {
         }
     }
     let _turn = host.turn.lock().await;
-    let member = Member { cluster_id: replica.me.cluster_id.clone(), node_id: replica.me.node_id };
+    let member = Member { cluster_id: replica.me.cluster_id.clone(), node_id: replica.me.node_id, log_seen: true };
     if let Err(error) = write_identity(&host, Some(member), None).await {
-        tracing::warn!(%error, "the identity still holds the bootstrap promise");
+        tracing::warn!(%error, "the identity does not say yet that the log was seen");
     }
 }
 
@@ -121,7 +128,8 @@ async fn discover(host: &Arc<Host>) -> Result<(), Error> {
             // `promise` has started the replica, or is about to.
             return Ok(());
         }
-        let seen: Vec<_> = answers.iter().flatten().filter(|answer| answer.disk_id != me.disk_id.0.as_slice()).collect();
+        let seen: Vec<_> =
+            answers.iter().flatten().filter(|answer| answer.disk_id != me.disk_id.0.as_slice()).collect();
         let running = seen.iter().any(|answer| answer.initialized);
         if running {
             if join(host, &others, &me).await? {
@@ -163,10 +171,8 @@ async fn discover(host: &Arc<Host>) -> Result<(), Error> {
 
 /// Begins a cluster of `disks` as the one that proposes it; `false` if this disk has promised otherwise meanwhile.
 async fn begin(host: &Arc<Host>, disks: BTreeMap<DiskId, NodeInfo>) -> Result<bool, Error> {
-    let promise = Promise {
-        cluster_id: uuid::Uuid::new_v4().to_string(),
-        nodes: (1..).zip(disks.into_values()).collect(),
-    };
+    let promise =
+        Promise { cluster_id: uuid::Uuid::new_v4().to_string(), nodes: (1..).zip(disks.into_values()).collect() };
     {
         let _turn = host.turn.lock().await;
         let identity = host.identity.get();
@@ -242,9 +248,8 @@ pub async fn promise(host: &Arc<Host>, request: wire::PromiseRequest) -> Result<
             write_identity(host, None, Some(promise.clone())).await.map_err(|error| error.to_string())?;
         }
     }
-    let replica = host.start_replica(&promise.cluster_id, node_id).await.map_err(|error| error.to_string())?;
-    let settle = settle(host.clone(), replica);
-    host.tasks.spawn_on(settle, &host.runtime);
+    let replica = host.start_replica(&promise.cluster_id, node_id, false).await.map_err(|error| error.to_string())?;
+    settle_later(host, replica);
     Ok(())
 }
 
@@ -274,18 +279,18 @@ async fn join(host: &Arc<Host>, others: &[String], me: &NodeInfo) -> Result<bool
                 if identity.promise.is_some() || identity.member.is_some() {
                     return Ok(true);
                 }
-                let member = Member { cluster_id: joined.cluster_id, node_id: joined.node_id };
+                let member = Member { cluster_id: joined.cluster_id, node_id: joined.node_id, log_seen: false };
                 write_identity(host, Some(member.clone()), None).await?;
-                host.start_replica(&member.cluster_id, member.node_id).await?;
+                settle_later(host, host.start_replica(&member.cluster_id, member.node_id, false).await?);
                 return Ok(true);
             }
-            Some(Answer::NotLeader(not_leader)) => {
-                if !not_leader.address.is_empty() && !addresses.contains(&not_leader.address) {
-                    addresses.push(not_leader.address);
-                }
+            Some(Answer::NotLeader(wire::NotLeader { address, .. }))
+                if !address.is_empty() && !addresses.contains(&address) =>
+            {
+                addresses.push(address);
             }
             Some(Answer::Refused(reason)) => tracing::warn!(reason, "the cluster refused this node"),
-            None => {}
+            Some(Answer::NotLeader(_)) | None => {}
         }
     }
     Ok(false)

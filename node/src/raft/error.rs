@@ -17,8 +17,10 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// The data directory belongs to a cluster, but the node is configured to be alone, or the other way round.
-    #[error("this data directory has no cluster log, yet its identity names node {node_id} on disk {disk_id}")]
+    /// The identity is there, the log it has voted in is not: voting again could undo what was acknowledged.
+    #[error(
+        "the log of node {node_id} is gone from disk {disk_id}: remove the whole data directory to start as a new node"
+    )]
     LogLost {
         /// The id it voted under.
         node_id: u64,

@@ -11,6 +11,7 @@ use super::{
     peers::Peers,
     propose::Proposer,
     replica::{Place, Replica},
+    state_machine::compaction,
     types::NodeInfo,
     upkeep,
 };
@@ -135,8 +136,14 @@ impl Host {
         self.parts.get()
     }
 
-    /// Starts the replica under an id that is on disk. The caller holds `turn`.
-    pub async fn start_replica(self: &Arc<Self>, cluster_id: &str, node_id: u64) -> Result<Arc<Replica>, Error> {
+    /// Starts the replica under an id that is on disk; refused if its log has been here and is gone (`log_seen`). The
+    /// caller holds `turn`.
+    pub async fn start_replica(
+        self: &Arc<Self>,
+        cluster_id: &str,
+        node_id: u64,
+        log_seen: bool,
+    ) -> Result<Arc<Replica>, Error> {
         if let Some(parts) = self.parts.get() {
             return Ok(parts.replica.clone());
         }
@@ -145,6 +152,7 @@ impl Host {
             cluster_name: self.cluster_name().to_owned(),
             node_id,
             info: self.info(),
+            log_seen,
         };
         let replica = Replica::start(
             &self.dir,
@@ -159,7 +167,14 @@ impl Host {
             self.tasks.spawn_on(task, &self.runtime);
         };
         spawn(Box::pin(upkeep::tick(replica.clone())));
-        spawn(Box::pin(upkeep::purge(replica.clone())));
+        let compaction = compaction::run(replica.raft.clone(), replica.log.clone(), replica.state.clone());
+        let stopping = self.stopping.clone();
+        spawn(Box::pin(async move {
+            tokio::select! {
+                () = compaction => {}
+                () = stopping.cancelled() => {}
+            }
+        }));
         spawn(Box::pin(upkeep::observe(replica.clone())));
         spawn(Box::pin(watch_for_failure(self.clone(), replica.clone())));
         let expected = self.cluster.as_ref().map_or(1, |cluster| cluster.bootstrap_expect);

@@ -29,12 +29,14 @@ pub struct Identity {
 }
 
 /// A place in a cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     /// The cluster.
     pub cluster_id: String,
     /// The id this disk votes under.
     pub node_id: u64,
+    /// Whether this disk holds the cluster's log. If it is gone then, it was lost.
+    pub log_seen: bool,
 }
 
 /// The one list of first members this disk agreed to.
@@ -68,6 +70,8 @@ struct Stored {
     cluster_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     node_id: Option<u64>,
+    #[serde(default)]
+    log_seen: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     promise: Option<StoredPromise>,
 }
@@ -140,6 +144,7 @@ fn write(path: &Path, identity: &Identity) -> io::Result<()> {
         disk_id: identity.disk_id.to_string(),
         cluster_id: identity.member.as_ref().map(|member| member.cluster_id.clone()),
         node_id: identity.member.as_ref().map(|member| member.node_id),
+        log_seen: identity.member.as_ref().is_some_and(|member| member.log_seen),
         promise,
     };
     let mut bytes = serde_json::to_vec_pretty(&stored).map_err(io::Error::other)?;
@@ -159,7 +164,7 @@ fn parse(bytes: &[u8]) -> Result<Identity, String> {
         return Err(format!("format {} is not known to this version", stored.format));
     }
     let member = match (stored.cluster_id, stored.node_id) {
-        (Some(cluster_id), Some(node_id)) => Some(Member { cluster_id, node_id }),
+        (Some(cluster_id), Some(node_id)) => Some(Member { cluster_id, node_id, log_seen: stored.log_seen }),
         (None, None) => None,
         _ => return Err("cluster_id and node_id belong together".to_owned()),
     };
@@ -184,12 +189,7 @@ impl StoredPromise {
 
 impl StoredNode {
     fn new(node_id: u64, info: &NodeInfo) -> Self {
-        Self {
-            node_id,
-            address: info.address.clone(),
-            disk_id: info.disk_id.to_string(),
-            name: info.name.clone(),
-        }
+        Self { node_id, address: info.address.clone(), disk_id: info.disk_id.to_string(), name: info.name.clone() }
     }
 }
 

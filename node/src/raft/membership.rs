@@ -100,6 +100,7 @@ async fn join(replica: &Replica, call: &Call) -> Result<Option<u64>, String> {
     let info = NodeInfo { address: call.address.clone(), disk_id: call.disk_id, name: call.name.clone() };
     if let Some((id, old)) = known {
         tracing::info!(raft.node = id, "node {id} moves from {} to {}", old.address, info.address);
+        replica.peers.place(id, &info.address);
         change(replica, ChangeMembers::SetNodes([(id, info)].into()), &metrics.membership_config).await?;
         return Ok(Some(id));
     }

@@ -64,6 +64,7 @@ impl Network {
             to_node: target,
             to_disk: node.disk_id,
         };
+        self.peers.place(target, &node.address);
         Client {
             from: self.node_id,
             target,
@@ -106,7 +107,8 @@ pub struct Client {
 impl Client {
     fn raft(&self, lane: Lane) -> Result<wire::raft_client::RaftClient<super::peers::Sealed>, Status> {
         let seal = self.seal.as_ref().ok_or_else(|| Status::internal("the cluster id cannot be sent"))?;
-        self.peers.raft(&self.node, seal, lane)
+        let address = self.peers.address_of(self.target);
+        self.peers.raft(address.as_deref().unwrap_or(&self.node.address), seal, lane)
     }
 
     fn error(&self, action: RPCTypes, limit: Duration, status: &Status) -> RpcError {
@@ -271,7 +273,8 @@ impl NetSnapshot<TypeConfig> for Client {
         option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let limit = option.soft_ttl();
-        let client = self.raft(Lane::Snapshot).map_err(|status| self.error(RPCTypes::InstallSnapshot, limit, &status))?;
+        let client =
+            self.raft(Lane::Snapshot).map_err(|status| self.error(RPCTypes::InstallSnapshot, limit, &status))?;
         tokio::select! {
             sent = snapshot::send(client, vote, snapshot, limit) => match sent {
                 Ok(answer) => {
@@ -294,7 +297,9 @@ fn append_to_wire(request: &AppendEntriesRequest<TypeConfig>) -> wire::AppendReq
     }
 }
 
-fn append_answer(answer: &wire::AppendResponse) -> Result<Result<Option<LogId>, StreamAppendError<TypeConfig>>, types::Malformed> {
+fn append_answer(
+    answer: &wire::AppendResponse,
+) -> Result<Result<Option<LogId>, StreamAppendError<TypeConfig>>, types::Malformed> {
     use wire::append_response::Result as Answer;
     Ok(match answer.result.as_ref().ok_or(types::Malformed("answer to an append"))? {
         Answer::Matching(id) => Ok(Some(log_id_from_wire(id))),

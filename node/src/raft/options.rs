@@ -33,7 +33,8 @@ impl Default for Options {
         Self {
             heartbeat: Duration::from_millis(100),
             election_min: Duration::from_millis(500),
-            election_max: Duration::from_millis(1000),
+            // A lost leader is missed after `election_max` plus an election timeout: writes resume within 2 s.
+            election_max: Duration::from_millis(800),
             tick: Duration::from_secs(5),
             give_up_after: Duration::from_secs(10),
             review: Duration::from_millis(500),

@@ -5,9 +5,7 @@ use super::{
     tls::Tls,
     types::{DiskId, NodeInfo},
 };
-use flotilla_proto::wire::cluster::{
-    forward_client::ForwardClient, join_client::JoinClient, raft_client::RaftClient,
-};
+use flotilla_proto::wire::cluster::{forward_client::ForwardClient, join_client::JoinClient, raft_client::RaftClient};
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
@@ -107,12 +105,14 @@ pub struct Peers {
     connect_timeout: Duration,
     runtime: tokio::runtime::Handle,
     channels: Mutex<HashMap<(String, Lane), Channel>>,
+    /// Where members are now: openraft's clients keep the address they were made with.
+    addresses: Mutex<HashMap<u64, String>>,
 }
 
 impl Peers {
     /// No connections yet; they will live on `runtime`, whoever uses them.
     pub fn new(tls: Option<Tls>, connect_timeout: Duration, runtime: tokio::runtime::Handle) -> Self {
-        Self { tls, connect_timeout, runtime, channels: Mutex::default() }
+        Self { tls, connect_timeout, runtime, channels: Mutex::default(), addresses: Mutex::default() }
     }
 
     /// The connection to `address` for `lane`; it dials when used and again after a loss.
@@ -147,9 +147,22 @@ impl Peers {
         }
     }
 
+    /// Notes where a member is.
+    pub fn place(&self, node_id: u64, address: &str) {
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        if addresses.get(&node_id).is_none_or(|known| known != address) {
+            addresses.insert(node_id, address.to_owned());
+        }
+    }
+
+    /// Where a member is, if it was noted.
+    pub fn address_of(&self, node_id: u64) -> Option<String> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).get(&node_id).cloned()
+    }
+
     /// Client of the Raft service of a member.
-    pub fn raft(&self, node: &NodeInfo, seal: &Seal, lane: Lane) -> Result<RaftClient<Sealed>, Status> {
-        let client = RaftClient::with_interceptor(self.channel(&node.address, lane)?, seal.clone());
+    pub fn raft(&self, address: &str, seal: &Seal, lane: Lane) -> Result<RaftClient<Sealed>, Status> {
+        let client = RaftClient::with_interceptor(self.channel(address, lane)?, seal.clone());
         Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX))
     }
 

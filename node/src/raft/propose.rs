@@ -228,7 +228,11 @@ async fn attempt(replica: &Replica, batch: &[Change]) -> Attempt {
         Err(status) => return again(status),
     };
     let request = wire::ProposeRequest { operations };
-    match tokio::time::timeout(FORWARD_TIMEOUT, client.propose(request)).await {
+    let answer = tokio::select! {
+        answer = tokio::time::timeout(FORWARD_TIMEOUT, client.propose(request)) => answer,
+        () = replica.leader_is_not(leader) => return Attempt::Again(format!("node {leader} was deposed")),
+    };
+    match answer {
         Ok(Ok(answer)) => match answer.into_inner().result {
             Some(wire::propose_response::Result::Outcomes(outcomes)) => {
                 Attempt::Done(outcomes.outcomes, outcomes.index)

@@ -10,7 +10,9 @@ use super::{
     state_machine::{StateHandle, StateMachine},
     types::{LogId, NodeInfo, StoredMembership, TypeConfig},
 };
-use openraft::{Instant as _, ServerState, async_runtime::watch::WatchReceiver as _, errors::Fatal};
+use openraft::{
+    Instant as _, RaftLogReader as _, ServerState, async_runtime::watch::WatchReceiver as _, errors::Fatal,
+};
 use std::{
     path::Path,
     sync::{
@@ -36,6 +38,8 @@ pub struct Place {
     pub node_id: u64,
     /// The disk it votes with.
     pub info: NodeInfo,
+    /// Whether it has had a log before.
+    pub log_seen: bool,
 }
 
 /// One voter or learner.
@@ -80,7 +84,12 @@ impl Replica {
             })
         };
         let stores = stores.await.map_err(|error| Error::Io("the stores could not be opened", error.into()))?;
-        let (log, (machine, state)) = stores.map_err(|error| Error::Io("the stores could not be opened", error))?;
+        let (mut log, (machine, state)) = stores.map_err(|error| Error::Io("the stores could not be opened", error))?;
+        // Whoever has had the cluster's log has voted for its leader.
+        let vote = log.read_vote().await.map_err(|error| Error::Io("the log could not be read", error))?;
+        if me.log_seen && vote.is_none() {
+            return Err(Error::LogLost { node_id: me.node_id, disk_id: me.info.disk_id });
+        }
         let config = options.raft(&me.cluster_name).map_err(|error| Error::Raft(error.to_string()))?;
         let network = Network {
             cluster_id: me.cluster_id.clone(),
@@ -130,6 +139,16 @@ impl Replica {
     pub fn live_leader(&self) -> Option<u64> {
         let leader = self.raft.server_metrics().borrow_watched().current_leader?;
         (self.leaderless() < self.options.election_max * 2).then_some(leader)
+    }
+
+    /// Resolves when this node knows another leader than `leader`.
+    pub async fn leader_is_not(&self, leader: u64) {
+        let mut server = self.raft.server_metrics();
+        while server.borrow_watched().current_leader.is_none_or(|current| current == leader) {
+            if server.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Whether this node leads, as far as it knows.

@@ -4,16 +4,12 @@
 mod snapshot;
 
 use super::{
-    barrier,
-    bootstrap,
+    barrier, bootstrap,
     host::Host,
     peers::{Envelope, MESSAGE_BYTES_MAX},
     propose,
     replica::Replica,
-    types::{
-        LogId, TypeConfig, entry_from_wire, log_id_from_wire, log_id_to_wire, vote_from_wire,
-        vote_to_wire,
-    },
+    types::{LogId, TypeConfig, entry_from_wire, log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire},
 };
 use flotilla_proto::wire::cluster::{
     self as wire,
@@ -28,7 +24,9 @@ use futures_util::{
 };
 use openraft::{
     async_runtime::watch::WatchReceiver as _,
-    raft::{AppendEntriesRequest, StreamAppendError, TransferLeaderError, TransferLeaderRequest, VoteRequest, VoteResponse},
+    raft::{
+        AppendEntriesRequest, StreamAppendError, TransferLeaderError, TransferLeaderRequest, VoteRequest, VoteResponse,
+    },
 };
 use std::{
     convert::Infallible,
@@ -125,7 +123,7 @@ impl Peer {
             None if strangers == Strangers::Welcome => {}
             None => {
                 let decided = members.log_id().map(|id| id.index);
-                if decided.is_some_and(|decided| decided > 0 && from <= FIRST_JOINED.saturating_add(decided)) {
+                if decided.is_some_and(|decided| from <= FIRST_JOINED.saturating_add(decided)) {
                     return refuse(format!("node {from} was removed from the cluster"));
                 }
             }
@@ -249,7 +247,10 @@ impl Join for Peer {
 
 /// Ends at the first message that cannot be read: the leader sees the stream end and starts over.
 fn append_requests(stream: Streaming<wire::AppendRequest>) -> impl Stream<Item = AppendRequest> + Send + 'static {
-    stream.map(|request| append_request(request.ok()?).ok()).take_while(|request| ready(request.is_some())).filter_map(ready)
+    stream
+        .map(|request| append_request(request.ok()?).ok())
+        .take_while(|request| ready(request.is_some()))
+        .filter_map(ready)
 }
 
 fn append_request(request: wire::AppendRequest) -> Result<AppendRequest, super::types::Malformed> {

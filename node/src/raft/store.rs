@@ -36,7 +36,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The metadata, agreed with the other nodes. Raft and its port run on two threads of their own.
 pub struct RaftStore {
-    host: Arc<Host>,
+    pub(super) host: Arc<Host>,
     runtime: Mutex<Option<Runtime>>,
 }
 
@@ -211,6 +211,11 @@ impl RaftStore {
         if tokio::time::timeout(STOP_TIMEOUT, self.host.tasks.wait()).await.is_err() {
             tracing::warn!("tasks of raft did not end in time");
         }
+        self.end_runtime().await;
+    }
+
+    /// Drops everything that still runs, in whatever state it is.
+    pub(super) async fn end_runtime(&self) {
         let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(runtime) = runtime {
             // Blocks until what still ran on it is dropped, connections above all.

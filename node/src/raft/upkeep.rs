@@ -1,4 +1,4 @@
-//! What a replica does by itself: advance replicated time as leader, let openraft purge what is durable, publish figures.
+//! What a replica does by itself: advance replicated time as leader, publish figures. `compaction` purges the log.
 
 use super::{propose, replica::Replica};
 use crate::metadata::Command;
@@ -38,35 +38,6 @@ pub(super) async fn tick(replica: Arc<Replica>) {
             () = tokio::time::sleep(wait) => {}
             changed = server.changed() => if changed.is_err() { return },
             () = replica.stopping.cancelled() => return,
-        }
-    }
-}
-
-/// After each checkpoint: tell openraft, which may then purge the log behind it.
-pub(super) async fn purge(replica: Arc<Replica>) {
-    let mut durable = replica.state.durable();
-    // Each "snapshot" is itself a checkpoint; without changes in between it costs nothing, but its notice must not
-    // make the next one.
-    let mut told = None;
-    loop {
-        let now = *durable.borrow_and_update();
-        if now != told {
-            if replica.raft.trigger().snapshot().await.is_err() {
-                return;
-            }
-            if let Some(target) = now.and_then(|now| replica.log.purge_target(now.index))
-                && replica.raft.trigger().purge_log(target).await.is_err()
-            {
-                return;
-            }
-            told = now;
-        }
-        tokio::select! {
-            () = tokio::time::sleep(replica.options.checkpoint_every) => {}
-            () = replica.stopping.cancelled() => return,
-        }
-        if durable.has_changed().is_err() {
-            return;
         }
     }
 }

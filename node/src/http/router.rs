@@ -15,7 +15,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 use tokio::{sync::watch, time::Instant};
-use tracing::{Instrument, debug, error, info, info_span, warn};
+use tracing::{Instrument, Level, debug, error, event, info_span, warn};
 
 /// The public front. Cheap to clone.
 #[derive(Clone)]
@@ -86,8 +86,9 @@ impl Front {
             span.in_scope(|| {
                 let agent = head.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
                 let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-                info!(
+                event!(
                     target: "access",
+                    Level::INFO,
                     request.id = %id,
                     http.method = %head.method,
                     http.path = head.uri.path(),

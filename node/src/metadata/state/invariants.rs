@@ -3,7 +3,7 @@
 
 use super::keys::{Table, key, prefix_end};
 use super::records::decode;
-use super::tables::{Tables, TablesError};
+use super::tables::{Pair, Tables, TablesError};
 use bytes::Bytes;
 use flotilla_proto::wire::metadata as wire;
 use prost::Message;
@@ -42,7 +42,7 @@ impl Check<'_> {
     }
 
     /// Every key of a table below `fields`, without the prefix, with its value.
-    fn pairs(&self, table: Table, fields: &[&[u8]]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, TablesError> {
+    fn pairs(&self, table: Table, fields: &[&[u8]]) -> Result<Vec<Pair>, TablesError> {
         let prefix = key(table, fields);
         let end = prefix_end(&prefix);
         let (mut all, mut start) = (Vec::new(), prefix.clone());

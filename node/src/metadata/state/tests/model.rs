@@ -232,7 +232,7 @@ impl Model {
         let session = self.sessions.remove(&c.session_id).expect("open");
         let existed = self.blobs.contains_key(&c.digest);
         if existed {
-            self.to_garbage(&c.session_id, session.keys);
+            self.queue_garbage(&c.session_id, session.keys);
         } else {
             self.blobs.insert(c.digest.clone(), Blob { size, list: c.session_id.clone(), keys: session.keys });
         }
@@ -353,11 +353,11 @@ impl Model {
 
     fn drop_session(&mut self, id: &Bytes, end: End) {
         let session = self.sessions.remove(id).expect("open");
-        self.to_garbage(id, session.keys);
+        self.queue_garbage(id, session.keys);
         self.end(id, session.repository, end);
     }
 
-    fn to_garbage(&mut self, id: &Bytes, keys: Vec<String>) {
+    fn queue_garbage(&mut self, id: &Bytes, keys: Vec<String>) {
         if !keys.is_empty() {
             self.garbage.insert((self.mono, id.clone()), keys);
         }

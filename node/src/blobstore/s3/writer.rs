@@ -119,8 +119,9 @@ impl ObjectWriter for Writer {
     async fn abort(mut self: Box<Self>) {
         if let Some(mut upload) = self.upload.take() {
             upload.running.shutdown().await;
-            upload.completing = true;
             abort(&upload.shared, &upload.path, &upload.id).await;
+            // Only now: if this call is dropped while it waits, the upload is still aborted in the background.
+            upload.completing = true;
         }
     }
 }

@@ -24,11 +24,15 @@ pub fn manual() -> String {
         }
     };
     section("Honoured", "These do what they say.", |rule| matches!(rule, Rule::Honoured));
-    section("Refused", "Where these would take effect, the node does not start; empty or disabled, one notice.", |rule| {
-        matches!(rule, Rule::Refused(_))
-    });
-    section("Ignored", "No effect and one notice; so for keys that are not listed, except in `cluster`: those are mistakes.", |rule| {
-        matches!(rule, Rule::Ignored)
-    });
+    section(
+        "Refused",
+        "Where these would take effect, the node does not start; empty or disabled, one notice.",
+        |rule| matches!(rule, Rule::Refused(_)),
+    );
+    section(
+        "Ignored",
+        "No effect and one notice; so for keys that are not listed, except in `cluster`: those are mistakes.",
+        |rule| matches!(rule, Rule::Ignored),
+    );
     page
 }

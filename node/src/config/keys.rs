@@ -42,9 +42,9 @@ fn always(_: &Value) -> bool {
 /// A list (or a map of lists) in which some element is not disabled.
 fn enabled_elements(value: &Value) -> bool {
     match value {
-        Value::Array(items) => items.iter().any(|item| {
-            effective(item) && !item.get("disabled").and_then(boolean).unwrap_or(false)
-        }),
+        Value::Array(items) => {
+            items.iter().any(|item| effective(item) && !item.get("disabled").and_then(boolean).unwrap_or(false))
+        }
         Value::Object(map) => map.values().any(enabled_elements),
         other => effective(other),
     }
@@ -85,7 +85,12 @@ pub(super) const KEYS: &[Key] = &[
     honoured("log.formatter", "`text`, or one JSON object a line: `json` (also for `logstash`); default `text`"),
     honoured("log.accesslog.disabled", "no log line per request; default `false`"),
     ignored("log.fields", "every line carries its own fields"),
-    refused("log.hooks", enabled_elements, "mail from log hooks is not built", "alert on the metrics and remove the key"),
+    refused(
+        "log.hooks",
+        enabled_elements,
+        "mail from log hooks is not built",
+        "alert on the metrics and remove the key",
+    ),
     ignored("log.reportcaller", "lines name their module"),
     honoured("loglevel", "deprecated form of `log.level`; used if that is missing"),
     honoured("http.addr", "public address `host:port`; default `:5000`"),

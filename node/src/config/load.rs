@@ -64,7 +64,8 @@ fn from_tree(mut tree: Value, env: impl IntoIterator<Item = (String, String)>) -
     {
         storage.insert("s3".to_owned(), settings);
     }
-    let reader = Reader { tree, origins: applied.origins, mistakes: RefCell::new(applied.mistakes), asked: RefCell::default() };
+    let reader =
+        Reader { tree, origins: applied.origins, mistakes: RefCell::new(applied.mistakes), asked: RefCell::default() };
     let mut notices = applied.notices;
     reader.walk("", &reader.tree, &mut notices);
     let config = reader.config();
@@ -99,7 +100,10 @@ impl Reader {
                     let inner_path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
                     self.walk(&inner_path, inner, notices);
                 }
-                if path != "storage" && map.is_empty() && keys::find(path).is_some_and(|k| !matches!(k.rule, Rule::Honoured)) {
+                if path != "storage"
+                    && map.is_empty()
+                    && keys::find(path).is_some_and(|k| !matches!(k.rule, Rule::Honoured))
+                {
                     notices.push(Notice { key: path.to_owned(), text: "it is empty".to_owned() });
                 }
                 return;
@@ -111,15 +115,24 @@ impl Reader {
             Some(key) => match key.rule {
                 Rule::Honoured if key.path == path => {}
                 Rule::Refused(takes_effect) if takes_effect(node) => self.mistake(path, key.text, key.fix),
-                Rule::Ignored | Rule::Refused(_) => notices.push(Notice { key: path.to_owned(), text: key.text.to_owned() }),
-                Rule::Honoured => self.mistake(path, "this setting is one value and has nothing below it", "correct the key"),
+                Rule::Ignored | Rule::Refused(_) => {
+                    notices.push(Notice { key: path.to_owned(), text: key.text.to_owned() })
+                }
+                Rule::Honoured => {
+                    self.mistake(path, "this setting is one value and has nothing below it", "correct the key")
+                }
             },
             None if path == "cluster" || path.starts_with("cluster.") && !section => {
-                self.mistake(path, "there is no such key in our section `cluster`", "correct or remove it; see docs/config.md");
+                self.mistake(
+                    path,
+                    "there is no such key in our section `cluster`",
+                    "correct or remove it; see docs/config.md",
+                );
             }
             None if section => self.mistake(path, "a section is a map of keys", "write keys below it, or remove it"),
             None => {
-                let variable = self.origins.iter().find(|(origin, ..)| origin == path || origin.starts_with(&format!("{path}.")));
+                let variable =
+                    self.origins.iter().find(|(origin, ..)| origin == path || origin.starts_with(&format!("{path}.")));
                 let from = variable.map(|(_, name, _)| format!(" (variable {name})")).unwrap_or_default();
                 notices.push(Notice { key: path.to_owned(), text: format!("there is no such setting{from}") });
             }
@@ -128,7 +141,10 @@ impl Reader {
 
     fn mistake(&self, path: &str, problem: impl Into<String>, fix: impl Into<String>) {
         let value = self.get(path).map(|value| shown(path, value));
-        let origin = self.origins.iter().rev().find(|(origin, ..)| origin == path || origin.starts_with(&format!("{path}.")));
+        let below = |outer: &str, inner: &str| {
+            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let origin = self.origins.iter().rev().find(|(origin, ..)| below(path, origin) || below(origin, path));
         let mut problem = problem.into();
         if let Some((_, name, _)) = origin {
             problem.push_str(&format!(" (set by variable {name})"));
@@ -327,7 +343,11 @@ impl Reader {
             self.mistake("cluster.addr", "without mutual TLS anyone who reaches this port could write", fix);
         }
         if advertise.is_none() && address::is_unspecified(&cluster.addr) {
-            self.mistake("cluster.advertise", "peers cannot reach an unspecified address", "name this node's host:port");
+            self.mistake(
+                "cluster.advertise",
+                "peers cannot reach an unspecified address",
+                "name this node's host:port",
+            );
         }
         if cluster.peers.is_empty() && cluster.bootstrap_expect > 1 {
             let fix = "list the cluster addresses of all nodes, or one DNS name with port";

@@ -22,7 +22,8 @@ pub(super) struct Applied {
 
 /// Applies the variables whose names begin with `REGISTRY_`.
 pub(super) fn apply(tree: &mut Value, env: impl IntoIterator<Item = (String, String)>) -> Applied {
-    let mut variables: Vec<_> = env.into_iter().filter(|(name, _)| name.to_ascii_uppercase().starts_with(PREFIX)).collect();
+    let mut variables: Vec<_> =
+        env.into_iter().filter(|(name, _)| name.to_ascii_uppercase().starts_with(PREFIX)).collect();
     variables.sort();
     let mut applied = Applied::default();
     scalar_sections(tree);

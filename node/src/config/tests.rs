@@ -52,7 +52,10 @@ fn variables_are_yaml_and_replace_the_driver() {
     assert_eq!(config.http.drain_timeout, Duration::from_secs(5400));
     assert_eq!(config.data_dir, PathBuf::from("/var/lib/registry/flotilla"));
     let keys: BTreeSet<_> = notices.iter().map(|notice| notice.key.as_str()).collect();
-    assert!(keys.is_superset(&["REGISTRY_VERSION", "notifications.endpoints", "port", "storage.cache"].into()), "{keys:?}");
+    assert!(
+        keys.is_superset(&["REGISTRY_VERSION", "notifications.endpoints", "port", "storage.cache"].into()),
+        "{keys:?}"
+    );
 }
 
 #[test]

@@ -1,1 +1,3 @@
-//! x
+//! Client library for Flotilla and any OCI registry.
+
+pub mod admin;

@@ -16,7 +16,7 @@ const HARD_STOP_MAX: Duration = Duration::from_secs(10);
 
 /// A highly available OCI registry.
 #[derive(Parser)]
-#[command(version, disable_version_flag = true, arg_required_else_help = true)]
+#[command(name = "flotilla", version, disable_version_flag = true, arg_required_else_help = true)]
 struct Arguments {
     /// Print the version
     #[arg(short = 'v', long, action = ArgAction::Version)]

@@ -98,7 +98,7 @@ pub(super) const KEYS: &[Key] = &[
     ignored("http.debug.prometheus.enabled", "metrics are always on at the ops address"),
     refused("http.debug.prometheus.path", not_metrics, "metrics are served at `/metrics` only", REMOVE),
     honoured("http.draintimeout", "longest soft stop; default `30s`"),
-    ignored("http.secret", "not needed: upload sessions are in the replicated log"),
+    ignored("http.secret", "upload sessions are in the replicated log"),
     ignored("http.relativeurls", "`Location` is always relative"),
     ignored("http.h2c", "HTTP/2 by prior knowledge needs no setting"),
     refused("http.http2.disabled", effective, "HTTP/2 cannot be switched off", REMOVE),

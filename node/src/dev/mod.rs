@@ -13,7 +13,6 @@ mod tests;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use files::Node;
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     net::TcpSocket,

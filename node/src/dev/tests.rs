@@ -1,4 +1,4 @@
-use super::*;
+use super::{files::Node, *};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},

@@ -5,6 +5,7 @@
 
 mod direct;
 mod durable;
+mod pieces;
 mod reader;
 mod writer;
 
@@ -39,6 +40,7 @@ struct Shared {
     lifecycle: Lifecycle,
     metrics: Metrics,
     direct: direct::Pool,
+    pieces: pieces::Pieces,
     /// Received bytes that no file has yet, of all writers.
     held: AtomicUsize,
     /// Whether this process has seen the marker: if it is gone later, the directory is not mounted.
@@ -53,7 +55,8 @@ impl Filesystem {
             let folders = durable::Folders::new(root.clone());
             folders.create(&root).and_then(|()| folders.sync(&root)).map_err(|source| failed(&root, source))?;
             let (held, marked) = (AtomicUsize::new(0), AtomicBool::new(root.join(MARKER).exists()));
-            Ok(Shared { root, folders, lifecycle, metrics, direct: direct::Pool::new(), held, marked })
+            let (direct, pieces) = (direct::Pool::new(), pieces::Pieces::default());
+            Ok(Shared { root, folders, lifecycle, metrics, direct, pieces, held, marked })
         });
         Ok(Self(Arc::new(shared.await?)))
     }

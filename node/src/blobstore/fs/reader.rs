@@ -1,24 +1,25 @@
-use super::{Shared, blocking, failed};
+use super::{
+    Shared, blocking, failed,
+    pieces::{PIECE, Piece},
+};
 use crate::blobstore::{ByteStream, Error, Key};
 use bytes::Bytes;
-use futures_util::{StreamExt, future::BoxFuture, stream};
-use rustix::{buffer::spare_capacity, fs::Advice, io::Errno};
+use futures_util::{StreamExt, stream};
+use rustix::{fs::Advice, io::Errno};
 use std::{fs::File, io, num::NonZeroU64, ops::Range, sync::Arc};
 
-/// Bytes of one hop to the blocking pool.
-const CHUNK: u64 = 256 * 1024;
 /// Ranges up to this length come in one piece, read by the hop that opens the file.
 const SMALL: u64 = 64 * 1024;
 /// The kernel is told of longer ranges, so that it reads ahead further.
 const LONG: u64 = 1024 * 1024;
 
-/// A range that is read piece by piece, one piece ahead of the reader.
+/// A range that is read piece by piece as its consumer asks. What the page cache has is read on the spot, which takes a few
+/// microseconds; only what the disk must bring takes a hop to the blocking pool.
 struct Reader {
     shared: Arc<Shared>,
     key: Key,
     file: Arc<File>,
     rest: Range<u64>,
-    ahead: Option<BoxFuture<'static, Result<Bytes, Error>>>,
 }
 
 /// Opens the object and reads the first piece in one hop.
@@ -27,7 +28,6 @@ pub(super) async fn read(shared: Arc<Shared>, key: Key, range: Range<u64>) -> Re
         return Ok(stream::empty().boxed());
     }
     let wanted = range.end - range.start;
-    let first = if wanted <= SMALL { wanted } else { wanted.min(CHUNK) };
     let (opening, opening_key, start) = (shared.clone(), key.clone(), range.start);
     let (file, bytes) = blocking(move || {
         let path = opening.path(&opening_key);
@@ -39,70 +39,71 @@ pub(super) async fn read(shared: Arc<Shared>, key: Key, range: Range<u64>) -> Re
             // Advice only: a file system that does not take it reads just the same.
             rustix::fs::fadvise(&file, start, NonZeroU64::new(wanted), Advice::Sequential).unwrap_or_default();
         }
-        let bytes = read_at(&file, start, first).map_err(|error| failed(&path, error))?;
-        Ok((file, bytes))
+        let first = if wanted <= SMALL {
+            small(&file, start, wanted)
+        } else {
+            opening.pieces.piece(wanted).read(&file, start).map(Piece::into_bytes)
+        };
+        Ok((file, first.map_err(|error| failed(&path, error))?))
     })
     .await?;
     shared.metrics.read.inc_by(bytes.len() as u64);
-    if bytes.len() as u64 == wanted || (bytes.len() as u64) < first {
+    if bytes.is_empty() || bytes.len() as u64 == wanted {
         return Ok(stream::iter((!bytes.is_empty()).then_some(Ok(bytes))).boxed());
     }
-    let rest = range.start + first..range.end;
-    let mut reader = Reader { shared, key, file: Arc::new(file), rest, ahead: None };
-    reader.read_ahead();
+    let rest = range.start + bytes.len() as u64..range.end;
+    let reader = Reader { shared, key, file: Arc::new(file), rest };
     let first = stream::iter([Ok(bytes)]);
     Ok(first.chain(stream::unfold(reader, Reader::next)).fuse().boxed())
 }
 
 impl Reader {
-    /// Starts the next hop; it runs while the reader's consumer sends what it has.
-    fn read_ahead(&mut self) {
-        let length = (self.rest.end - self.rest.start).min(CHUNK);
-        if length == 0 {
-            return;
-        }
-        let (shared, key, file, start) = (self.shared.clone(), self.key.clone(), self.file.clone(), self.rest.start);
-        self.rest.start += length;
-        let task = tokio::task::spawn_blocking(move || {
-            let bytes = read_at(&file, start, length).map_err(|error| failed(&shared.path(&key), error))?;
-            shared.metrics.read.inc_by(bytes.len() as u64);
-            Ok(bytes)
-        });
-        let short = "file I/O was cut short";
-        self.ahead = Some(Box::pin(async move {
-            match task.await {
-                Ok(result) => result,
-                Err(error) => Err(Error::Unavailable { context: short.to_owned(), source: Some(error.into()) }),
-            }
-        }));
-    }
-
+    /// The next piece; `None` at the end of the range or of the file.
     async fn next(mut self) -> Option<(Result<Bytes, Error>, Self)> {
-        match self.ahead.take()?.await {
-            Ok(bytes) if bytes.is_empty() => None,
-            Ok(bytes) => {
-                // A short piece is the end of the file: the next one is empty and ends the stream.
-                self.read_ahead();
-                Some((Ok(bytes), self))
-            }
-            Err(error) => Some((Err(error), self)),
+        let length = (self.rest.end - self.rest.start).min(PIECE as u64);
+        if length == 0 {
+            return None;
         }
+        let mut piece = self.shared.pieces.piece(length);
+        match piece.read_cached(&self.file, self.rest.start) {
+            Ok(()) => {}
+            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::INTR) => {
+                let (file, start) = (self.file.clone(), self.rest.start);
+                let (shared, key) = (self.shared.clone(), self.key.clone());
+                let read = move || piece.read(&file, start).map_err(|error| failed(&shared.path(&key), error));
+                match blocking(read).await {
+                    Ok(read) => piece = read,
+                    Err(error) => return Some((Err(error), self)),
+                }
+            }
+            Err(error) => {
+                let error = failed(&self.shared.path(&self.key), error.into());
+                return Some((Err(error), self));
+            }
+        }
+        let bytes = piece.into_bytes();
+        if bytes.is_empty() {
+            return None;
+        }
+        self.rest.start += bytes.len() as u64;
+        self.shared.metrics.read.inc_by(bytes.len() as u64);
+        Some((Ok(bytes), self))
     }
 }
 
-/// Reads `length` bytes at `start`, fewer only at the end of the file.
-fn read_at(file: &File, start: u64, length: u64) -> io::Result<Bytes> {
-    let capacity = usize::try_from(length).map_err(io::Error::other)?;
-    let mut out = Vec::with_capacity(capacity);
-    while out.len() < capacity {
-        let at = start + out.len() as u64;
-        match rustix::io::pread(file, spare_capacity(&mut out), at) {
+/// Reads a short range, less only at the end of the file.
+fn small(file: &File, start: u64, length: u64) -> io::Result<Bytes> {
+    use std::os::unix::fs::FileExt as _;
+    let mut out = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+    let mut filled = 0;
+    while filled < out.len() {
+        match file.read_at(&mut out[filled..], start + filled as u64) {
             Ok(0) => break,
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
-    // An allocator may round the capacity up.
-    out.truncate(capacity);
+    out.truncate(filled);
     Ok(out.into())
 }

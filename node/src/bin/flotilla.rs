@@ -41,6 +41,9 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     raise_open_files();
+    // Huge pages make every sparsely used region of the allocator and of thread stacks resident. Without the call, only more
+    // memory is used.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         eprintln!("flotilla: a TLS provider is installed already");
     }

@@ -6,7 +6,8 @@
 #
 # Environment: FLOTILLA_CACHE (~/.cache/flotilla), FLOTILLA_NO_INSTALL=1 (install nothing),
 # FLOTILLA_LAYER_MIB (layer size of the memory tests; 256 when CI is set, else 1024).
-set -uo pipefail
+# Job control: each stage is a process group of its own, so that all of it can be stopped.
+set -muo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 GARAGE_VERSION=2.5.0
@@ -29,9 +30,8 @@ table=()
 failed=()
 child=
 
-# Children get the chance to stop what they started: every test process stops its servers when it ends.
 on_exit() {
-    if [ -n "$child" ]; then kill -TERM "$child" 2>/dev/null; wait "$child" 2>/dev/null; fi
+    if [ -n "$child" ]; then kill -TERM -- "-$child" 2>/dev/null; wait "$child" 2>/dev/null; fi
     rm -rf "$scratch"
 }
 trap on_exit EXIT
@@ -121,13 +121,11 @@ stage_doc() { RUSTDOCFLAGS='-D warnings' cargo doc --locked --release --workspac
 
 stage_build() { cargo build --locked --release --workspace --all-targets; }
 
-stage_unit() {
-    cargo test --locked --release --workspace --exclude flotilla-tests &&
-        cargo test --locked --release -p flotilla-tests --lib
-}
+# Always the whole workspace: a part of it would select other features, and compile dependencies again.
+stage_unit() { cargo test --locked --release --workspace; }
 
-# One process, one test at a time: each starts a cluster and measures it, on few cores.
-stage_integration() { cargo test --locked --release -p flotilla-tests --test it -- --test-threads=1; }
+# One process, one test at a time: each starts a cluster and measures it, on few cores. Not part of a bare `cargo test`.
+stage_integration() { cargo test --locked --release --workspace --test it -- --test-threads=1; }
 
 stage_compare() {
     if [ ! -f benches/compare.sh ]; then

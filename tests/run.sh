@@ -13,7 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 GARAGE_VERSION=2.5.0
 DENY_VERSION=0.20.2
 PACKAGES=(docker.io skopeo podman buildah umoci haproxy debootstrap docker-registry apache2-utils wrk iproute2 iptables
-    jq openssl curl procps)
+    jq openssl curl procps python3-minimal)
 STAGES=(install fmt clippy deny doc build unit integration compare)
 
 export FLOTILLA_CACHE=${FLOTILLA_CACHE:-$HOME/.cache/flotilla}
@@ -122,7 +122,16 @@ stage_doc() { RUSTDOCFLAGS='-D warnings' cargo doc --locked --release --workspac
 stage_build() { cargo build --locked --release --workspace --all-targets; }
 
 # Always the whole workspace: a part of it would select other features, and compile dependencies again.
-stage_unit() { cargo test --locked --release --workspace; }
+# The contract suite of the S3 store runs when it is told of a store: a Garage for this stage.
+stage_unit() {
+    if [ -x "$FLOTILLA_GARAGE" ] && [ -f tests/lib/garage.sh ]; then
+        eval "$(GARAGE=$FLOTILLA_GARAGE sh tests/lib/garage.sh start "$scratch/garage")"
+        trap 'sh tests/lib/garage.sh stop "$scratch/garage"' EXIT
+    else
+        skip unit-s3 "Garage is not installed: the contract suite of the S3 store did not run"
+    fi
+    cargo test --locked --release --workspace
+}
 
 # One process, one test at a time: each starts a cluster and measures it, on few cores. Not part of a bare `cargo test`.
 stage_integration() { cargo test --locked --release --workspace --test it -- --test-threads=1; }

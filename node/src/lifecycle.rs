@@ -1,7 +1,7 @@
 //! Start, drain and stop of a process: which tasks it runs, and in which order they are asked to end.
 //!
-//! Order of a soft stop: [`Lifecycle::drain`] (not ready, finish what runs) → tracked tasks end → workers, leadership and
-//! Raft stop. [`Lifecycle::stop`] cuts the drain short.
+//! Order of a soft stop: [`Lifecycle::leave`] (asked to stop: say that this node is not ready) → [`Lifecycle::drain`] (take
+//! nothing new, finish what runs) → tracked tasks end → leadership and Raft stop. [`Lifecycle::stop`] cuts it short.
 
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
@@ -14,6 +14,7 @@ pub struct Lifecycle(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     tracker: TaskTracker,
+    leaving: CancellationToken,
     draining: CancellationToken,
     stopping: CancellationToken,
 }
@@ -34,7 +35,12 @@ impl Lifecycle {
         tokio::spawn(self.0.tracker.track_future(task))
     }
 
-    /// Cancelled when the soft stop begins: finish what runs, take nothing new.
+    /// Cancelled when the process is asked to stop; it still takes requests until balancers had time to notice.
+    pub fn leaving(&self) -> &CancellationToken {
+        &self.0.leaving
+    }
+
+    /// Cancelled when nothing new may begin: finish what runs.
     pub fn draining(&self) -> &CancellationToken {
         &self.0.draining
     }
@@ -44,14 +50,20 @@ impl Lifecycle {
         &self.0.stopping
     }
 
-    /// Begins the soft stop.
+    /// Asks the process to stop softly.
+    pub fn leave(&self) {
+        self.0.leaving.cancel();
+    }
+
+    /// Takes nothing new from here on.
     pub fn drain(&self) {
+        self.0.leaving.cancel();
         self.0.draining.cancel();
     }
 
     /// Ends the soft stop at once.
     pub fn stop(&self) {
-        self.0.draining.cancel();
+        self.drain();
         self.0.stopping.cancel();
     }
 

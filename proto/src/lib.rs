@@ -13,13 +13,12 @@ pub mod oci;
 pub mod wire {
     /// Log commands, outcomes and records.
     #[expect(missing_docs, reason = "documented in proto/metadata.proto")]
-    #[expect(clippy::all, reason = "generated code")]
     pub mod metadata {
         tonic::include_proto!("flotilla.metadata.v1");
     }
     /// Calls between nodes.
     #[expect(missing_docs, reason = "documented in proto/cluster.proto")]
-    #[expect(clippy::all, reason = "generated code")]
+    #[expect(clippy::allow_attributes, reason = "generated code")]
     pub mod cluster {
         tonic::include_proto!("flotilla.cluster.v1");
     }

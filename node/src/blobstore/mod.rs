@@ -3,14 +3,27 @@
 //! A key receives exactly one write, from one handler. This room knows nothing of repositories, digests or metadata.
 //! `fs`, `s3` and `memory` implement [`BlobStore`]; `contract` is the suite all three pass. Read `key` next.
 
+mod budget;
+#[cfg(test)]
+pub mod contract;
+pub mod fs;
+mod key;
+pub mod memory;
+mod metrics;
+mod open;
+pub mod s3;
+mod verify;
+
+pub use budget::Budget;
+pub use key::{Key, KeyError};
+pub use metrics::{Metrics, Operation};
+pub use open::open;
+pub use verify::{Hasher, StateError};
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use std::{ops::Range, time::Duration};
-
-/// An object's key, relative to the store's root: `<cluster-id>/<incarnation>/<hour>/<2 hex>/<session-id>-<boot-id>-<n>`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key(String);
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]

@@ -1,1 +1,20 @@
-//! To be written.
+//! The HTTP front: connections, the specification's endpoints, probes, metrics and operator access.
+//!
+//! hyper's types stay in this room; it calls `registry` and knows nothing below it. [`error`] alone picks statuses and
+//! codes. Read `router`, then `v2`.
+
+pub mod admin;
+pub mod body;
+pub mod error;
+mod headers;
+pub mod metrics;
+pub mod ops;
+mod query;
+mod range;
+mod router;
+pub mod server;
+mod v2;
+
+pub use metrics::Metrics;
+pub use ops::Ops;
+pub use router::Front;

@@ -1,1 +1,5 @@
-//! Operator API bodies (JSON).
+//! Operator API bodies (JSON), one file per noun.
+
+mod status;
+
+pub use status::{Member, StateHash, Status};

@@ -1,1 +1,44 @@
-//! Encoding of log commands and records.
+//! Bounds and shapes of log commands and records that proposers and the state machine share.
+
+use crate::wire::metadata::{Batch, Command, Operation, command};
+use bytes::Bytes;
+
+/// Segments of one session or blob, at most.
+pub const SEGMENTS_MAX: u32 = 10_000;
+
+/// Items (blobs, children and tags together; session ids; object keys) of one command, at most.
+pub const ITEMS_MAX: usize = 10_000;
+
+/// Sessions of one `ExpireSessions` and keys of one `DeletesDone`, at most.
+pub const WORK_MAX: usize = 1_000;
+
+/// Segments that one `StartDelete` takes off garbage lists, at most.
+pub const START_DELETE_MAX: u32 = 2_000;
+
+/// Tags that one `DeleteManifest` removes, at most.
+pub const TAGS_DELETED_MAX: u32 = 1_000;
+
+/// How long an outcome is remembered under its request id, in milliseconds of mono.
+pub const REMEMBERED_MS: u64 = 10 * 60 * 1_000;
+
+/// How long the end of a session is remembered, in milliseconds of mono.
+pub const ENDED_MS: u64 = 60 * 60 * 1_000;
+
+/// The most that one `Tick` adds to mono, in milliseconds.
+pub const TICK_MAX_MS: u64 = 15_000;
+
+/// An hour bucket of mono, in milliseconds.
+pub const HOUR_MS: u64 = 60 * 60 * 1_000;
+
+/// Node ids below this belong to the static bootstrap.
+pub const NODE_ID_BASE: u64 = 65_536;
+
+/// An operation; `request_id` has 16 bytes, or none for commands that are idempotent by themselves.
+pub fn operation(request_id: Bytes, proposed_wall: u64, kind: command::Kind) -> Operation {
+    Operation { request_id, proposed_wall, command: Some(Command { kind: Some(kind) }) }
+}
+
+/// A log entry of one operation.
+pub fn batch_of(operation: Operation) -> Batch {
+    Batch { operations: vec![operation] }
+}

@@ -1,16 +1,26 @@
 //! The pure state machine: [`apply`] over an ordered key-value space. No clock, randomness, I/O, async, float or randomly
-//! ordered map; whatever varies is decided by the proposer and written into the command. At most 10,000 records a command.
+//! ordered map; whatever varies is decided by the proposer and written into the command. At most about 10,000 records a
+//! command.
+//!
+//! `keys` says which records there are, `apply` is the match over the commands, the other files hold an arm per command of
+//! their noun. [`invariants`] checks what must hold between any two entries.
 
+mod apply;
+mod blobs;
+mod cluster;
+pub mod invariants;
+pub(crate) mod keys;
+mod manifests;
+mod memory;
+mod objects;
+pub(crate) mod records;
+mod repositories;
+mod sessions;
 pub mod tables;
+mod tags;
 
-use flotilla_proto::wire::metadata as wire;
+pub use apply::{UnknownCommand, apply};
 pub use tables::{MemoryTables, Tables, TablesError, TablesMut};
 
-/// Applies one log entry; one outcome per operation, in order. `index` is the entry's log index.
-pub fn apply(
-    _tables: &mut dyn TablesMut,
-    _index: u64,
-    _batch: &wire::Batch,
-) -> Result<Vec<wire::Outcome>, TablesError> {
-    Ok(Vec::new())
-}
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,5 @@
+//! The ordered key-value space under the state machine, and the one in memory.
+
 use std::collections::BTreeMap;
 
 /// The ordered key-value space under the state machine failed (disk error, damaged file): fatal for the node.

@@ -1,0 +1,311 @@
+use super::{Error, Hasher, Metrics};
+use bytes::{Bytes, BytesMut};
+use flotilla_proto::oci::Algorithm;
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
+};
+use std::{
+    fs::File,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Unit of the budget.
+pub const PAGE: usize = 1024 * 1024;
+/// Upload buffers of a process in memory.
+pub const MEMORY_DEFAULT: usize = 64 * 1024 * 1024;
+/// Upload buffers of a process on disk.
+pub const SPILL_DEFAULT: usize = 2 * 1024 * 1024 * 1024;
+/// How long a buffer waits for a page before its rest goes to disk: pages of parts in flight come back, those of
+/// stalled clients do not.
+const PATIENCE: Duration = Duration::from_millis(25);
+/// Spilled bytes of one hop to the blocking pool.
+const BATCH: usize = 256 * 1024;
+
+/// The memory that all upload buffers of a process share, and the disk they spill to. Clones share it.
+#[derive(Clone)]
+pub struct Budget(Arc<Inner>);
+
+struct Inner {
+    memory: Arc<Semaphore>,
+    disk: Arc<Semaphore>,
+    folder: PathBuf,
+    metrics: Metrics,
+}
+
+impl Budget {
+    /// `memory` and `disk` are bytes, rounded down to pages; `folder` must be local and is made if missing.
+    pub fn new(memory: usize, disk: usize, folder: PathBuf, metrics: Metrics) -> Self {
+        let pages = |bytes: usize| Arc::new(Semaphore::new((bytes / PAGE).clamp(1, Semaphore::MAX_PERMITS)));
+        Self(Arc::new(Inner { memory: pages(memory), disk: pages(disk), folder, metrics }))
+    }
+
+    /// An empty buffer; it takes its first page with its first byte.
+    pub(super) fn buffer(&self) -> Buffer {
+        Buffer {
+            budget: self.clone(),
+            hasher: Hasher::new(Algorithm::Sha256),
+            length: 0,
+            segments: Vec::new(),
+            page: BytesMut::new(),
+            leases: Vec::new(),
+            spill: None,
+        }
+    }
+}
+
+/// One page of the budget, given back on drop.
+struct Lease {
+    _permit: OwnedSemaphorePermit,
+    metrics: Metrics,
+    on_disk: bool,
+}
+
+impl Lease {
+    fn new(permit: OwnedSemaphorePermit, budget: &Budget, on_disk: bool) -> Self {
+        let lease = Self { _permit: permit, metrics: budget.0.metrics.clone(), on_disk };
+        lease.gauge().inc_by(PAGE as i64);
+        lease
+    }
+
+    fn gauge(&self) -> &prometheus_client::metrics::gauge::Gauge<i64> {
+        if self.on_disk { &self.metrics.spilled } else { &self.metrics.buffered }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.gauge().dec_by(PAGE as i64);
+    }
+}
+
+/// Bytes on their way to one request: pages in memory, then, if memory was spent, an unlinked file.
+pub(super) struct Buffer {
+    budget: Budget,
+    hasher: Hasher,
+    length: usize,
+    segments: Vec<Segment>,
+    page: BytesMut,
+    leases: Vec<Lease>,
+    spill: Option<Spill>,
+}
+
+/// The tail of a buffer that memory had no page for.
+struct Spill {
+    file: Arc<File>,
+    pages: usize,
+    written: usize,
+    pending: Vec<Bytes>,
+    pending_bytes: usize,
+}
+
+/// A piece of a payload.
+#[derive(Clone)]
+pub(super) enum Segment {
+    Memory(Bytes),
+    File { file: Arc<File>, length: usize },
+}
+
+/// A full buffer: can be sent any number of times. Its pages return when the last clone goes.
+#[derive(Clone)]
+pub(super) struct Payload(Arc<Frozen>);
+
+struct Frozen {
+    segments: Vec<Segment>,
+    length: usize,
+    sha256: String,
+    _leases: Vec<Lease>,
+}
+
+impl Payload {
+    pub(super) fn segments(&self) -> &[Segment] {
+        &self.0.segments
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.length
+    }
+
+    /// In hexadecimal.
+    pub(super) fn sha256(&self) -> &str {
+        &self.0.sha256
+    }
+}
+
+impl Buffer {
+    pub(super) fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Takes `bytes`; waits for the budget.
+    pub(super) async fn push(&mut self, mut bytes: Bytes) -> Result<(), Error> {
+        self.hasher.update(&bytes);
+        self.length += bytes.len();
+        while !bytes.is_empty() && self.spill.is_none() {
+            if self.leases.is_empty() || self.page.len() == PAGE {
+                self.turn_page().await?;
+                continue;
+            }
+            let piece = bytes.split_to(bytes.len().min(PAGE - self.page.len()));
+            self.page.extend_from_slice(&piece);
+        }
+        match &mut self.spill {
+            Some(_) if bytes.is_empty() => Ok(()),
+            Some(spill) => {
+                spill.pending_bytes += bytes.len();
+                spill.pending.push(bytes);
+                if spill.pending_bytes >= BATCH { self.write_spill().await } else { Ok(()) }
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The page is full (or the first is missing): takes another one, or starts to spill.
+    async fn turn_page(&mut self) -> Result<(), Error> {
+        let memory = self.budget.0.memory.clone();
+        // No page is waited for while none is owed: the queue is fair, and a try that jumps it would not be.
+        let permit = match memory.clone().try_acquire_owned() {
+            Ok(permit) => Some(permit),
+            Err(_) => tokio::time::timeout(PATIENCE, memory.acquire_owned()).await.ok().and_then(Result::ok),
+        };
+        self.keep_page();
+        match permit {
+            Some(permit) => self.leases.push(Lease::new(permit, &self.budget, false)),
+            None => {
+                let folder = self.budget.0.folder.clone();
+                let file = blocking(move || unlinked(&folder)).await?;
+                self.budget.0.metrics.spills.inc();
+                let pending = Vec::new();
+                self.spill = Some(Spill { file: Arc::new(file), pages: 0, written: 0, pending, pending_bytes: 0 });
+            }
+        }
+        Ok(())
+    }
+
+    fn keep_page(&mut self) {
+        if !self.page.is_empty() {
+            self.segments.push(Segment::Memory(std::mem::take(&mut self.page).freeze()));
+        }
+    }
+
+    async fn write_spill(&mut self) -> Result<(), Error> {
+        let Some(spill) = &mut self.spill else { return Ok(()) };
+        let length = std::mem::take(&mut spill.pending_bytes);
+        let pieces = std::mem::take(&mut spill.pending);
+        while spill.pages * PAGE < spill.written + length {
+            let permit = self.budget.0.disk.clone().acquire_owned().await;
+            let permit = permit.expect("the budget's semaphores are never closed");
+            spill.pages += 1;
+            self.leases.push(Lease::new(permit, &self.budget, true));
+        }
+        let file = spill.file.clone();
+        spill.written += length;
+        blocking(move || pieces.iter().try_for_each(|piece| (&*file).write_all(piece))).await
+    }
+
+    /// Ends the buffer.
+    pub(super) async fn freeze(mut self) -> Result<Payload, Error> {
+        self.keep_page();
+        self.write_spill().await?;
+        if let Some(spill) = self.spill.take() {
+            self.segments.push(Segment::File { file: spill.file, length: spill.written });
+        }
+        let Self { segments, length, leases, hasher, .. } = self;
+        Ok(Payload(Arc::new(Frozen { segments, length, sha256: hasher.finish().hex(), _leases: leases })))
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, Error> {
+    let result = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)));
+    result.map_err(|source| {
+        let context = "spilling an upload buffer to the local disk".to_owned();
+        match source.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::NOSPC | Errno::DQUOT) => Error::Full { context },
+            _ => Error::Unavailable { context, source: Some(source.into()) },
+        }
+    })
+}
+
+/// A file without a name: it is gone with its last handle, also after a crash.
+fn unlinked(folder: &Path) -> io::Result<File> {
+    let open = || rustix::fs::open(folder, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
+    let opened = match open() {
+        Err(Errno::NOENT) => std::fs::create_dir_all(folder).map(|()| open())?,
+        other => other,
+    };
+    match opened {
+        Ok(file) => Ok(file.into()),
+        // Not every file system can do that.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
+            let path = folder.join(format!("spill-{}", uuid::Uuid::new_v4().simple()));
+            let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+            std::fs::remove_file(&path)?;
+            Ok(file)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::FileExt;
+
+    fn content(payload: &Payload) -> Vec<u8> {
+        let mut out = Vec::new();
+        for segment in payload.segments() {
+            match segment {
+                Segment::Memory(bytes) => out.extend_from_slice(bytes),
+                Segment::File { file, length } => {
+                    let at = out.len();
+                    out.resize(at + length, 0);
+                    file.read_exact_at(&mut out[at..], 0).unwrap();
+                }
+            }
+        }
+        out
+    }
+
+    #[tokio::test]
+    async fn stalled_buffers_do_not_stop_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let metrics = Metrics::default();
+        let budget = Budget::new(4 * PAGE, 64 * PAGE, folder.path().join("spill"), metrics.clone());
+        let mut stalled = Vec::new();
+        for _ in 0..6 {
+            let mut buffer = budget.buffer();
+            buffer.push(Bytes::from(vec![7; 700_000])).await.unwrap();
+            stalled.push(buffer);
+        }
+        let bytes: Vec<u8> = (0..5_000_000u32).map(|at| (at % 253) as u8).collect();
+        let mut buffer = budget.buffer();
+        for piece in bytes.chunks(99_999) {
+            buffer.push(Bytes::copy_from_slice(piece)).await.unwrap();
+        }
+        let payload = buffer.freeze().await.unwrap();
+        assert_eq!(payload.len(), bytes.len());
+        assert!(content(&payload) == bytes);
+        assert!(metrics.spilled.get() > 0 && metrics.buffered.get() == 4 * PAGE as i64);
+        drop((payload, stalled));
+        assert_eq!((metrics.spilled.get(), metrics.buffered.get()), (0, 0));
+        assert_eq!(std::fs::read_dir(folder.path().join("spill")).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_buffer_in_memory_holds_its_bytes_and_their_digest() {
+        let budget = Budget::new(MEMORY_DEFAULT, SPILL_DEFAULT, "/nowhere".into(), Metrics::default());
+        let mut buffer = budget.buffer();
+        let bytes = vec![3; 2 * PAGE + 1];
+        buffer.push(Bytes::from(bytes.clone())).await.unwrap();
+        assert_eq!(buffer.len(), bytes.len());
+        let payload = buffer.freeze().await.unwrap();
+        assert!(content(&payload) == bytes);
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        hasher.update(&bytes);
+        assert_eq!(payload.sha256(), hasher.finish().hex());
+    }
+}

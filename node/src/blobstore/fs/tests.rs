@@ -1,0 +1,69 @@
+use super::{super::contract, *};
+
+async fn store(root: &Path) -> Filesystem {
+    Filesystem::open(root.join("store"), Lifecycle::new(), Metrics::default()).await.unwrap()
+}
+
+/// Files under `root`, the marker aside.
+fn files(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            found.extend(files(&entry));
+        } else if entry.file_name().is_some_and(|name| name != MARKER) {
+            found.push(entry);
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn the_directory_keeps_the_contract_and_leaves_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let store = store(root.path()).await;
+    contract::run(&store).await;
+    assert!(store.0.lifecycle.drained(Duration::from_secs(10)).await);
+    assert_eq!(files(root.path()), Vec::<PathBuf>::new());
+    assert_eq!(store.0.held.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_key_is_written_once() {
+    let root = tempfile::tempdir().unwrap();
+    let store = store(root.path()).await;
+    let key = contract::key();
+    contract::put(&store, &key, &[1; 10]).await;
+    let mut again = store.writer(key.clone()).await.unwrap();
+    again.write(Bytes::from_static(b"other")).await.unwrap();
+    assert!(matches!(again.finish().await, Err(Error::Refused { .. })));
+    assert_eq!(contract::get(&store, &key, 0..100).await.unwrap(), [1; 10]);
+}
+
+#[tokio::test]
+async fn a_directory_that_went_away_loses_no_objects() {
+    let root = tempfile::tempdir().unwrap();
+    let store = store(root.path()).await;
+    store.write_marker(Bytes::from_static(b"{}")).await.unwrap();
+    fs::remove_file(root.path().join("store").join(MARKER)).unwrap();
+    let key = contract::key();
+    assert!(matches!(store.length(&key).await, Err(Error::Unavailable { .. })));
+    assert!(matches!(store.read(&key, 0..1).await.err(), Some(Error::Unavailable { .. })));
+}
+
+#[tokio::test]
+async fn registry_2_layout_is_recognized() {
+    let root = tempfile::tempdir().unwrap();
+    let store = store(root.path()).await;
+    assert!(!store.holds_distribution_layout().await.unwrap());
+    fs::create_dir_all(root.path().join("store/docker/registry/v2/blobs")).unwrap();
+    assert!(store.holds_distribution_layout().await.unwrap());
+}
+
+#[test]
+fn a_full_disk_is_told_from_a_broken_one() {
+    let error = |code: Errno| failed(Path::new("x"), io::Error::from_raw_os_error(code.raw_os_error()));
+    assert!(matches!(error(Errno::NOSPC), Error::Full { .. }));
+    assert!(matches!(error(Errno::DQUOT), Error::Full { .. }));
+    assert!(matches!(error(Errno::ROFS), Error::Refused { .. }));
+    assert!(matches!(error(Errno::MFILE), Error::Unavailable { .. }));
+}

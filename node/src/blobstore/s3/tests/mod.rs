@@ -1,0 +1,142 @@
+mod server;
+
+use super::*;
+use crate::blobstore::contract;
+use http::Method;
+use server::{Fault, Server};
+use tokio::task::JoinSet;
+
+/// A store at a real service, if the environment names one.
+async fn real() -> Option<S3> {
+    let value = |name: &str| std::env::var(name).ok();
+    let Some(endpoint) = value("FLOTILLA_TEST_S3_ENDPOINT") else {
+        eprintln!("skipped: FLOTILLA_TEST_S3_ENDPOINT is not set");
+        return None;
+    };
+    Some(
+        open(config::S3 {
+            bucket: value("FLOTILLA_TEST_S3_BUCKET").expect("FLOTILLA_TEST_S3_BUCKET beside the endpoint"),
+            region: value("AWS_REGION").unwrap_or_default(),
+            region_endpoint: Some(endpoint),
+            root_directory: format!("/contract-{}", uuid::Uuid::new_v4()),
+            force_path_style: true,
+            ..config::S3::default()
+        })
+        .await,
+    )
+}
+
+async fn open(config: config::S3) -> S3 {
+    let budget = Budget::new(24 << 20, 1 << 30, std::env::temp_dir(), Metrics::default());
+    S3::open(config, budget, Lifecycle::new(), Metrics::default()).await.unwrap()
+}
+
+/// Nothing is left but the marker, uploads included.
+async fn left_clean(store: &S3) {
+    assert!(store.0.lifecycle.drained(Duration::from_secs(30)).await);
+    let (client, bucket, prefix) = (&store.0.client, &store.0.config.bucket, &store.0.prefix);
+    let listed = client.list_objects_v2().bucket(bucket).prefix(prefix).send().await.unwrap();
+    let keys: Vec<_> = listed.contents().iter().filter_map(|object| object.key()).collect();
+    assert_eq!(keys, [format!("{prefix}{MARKER}")]);
+    let uploads = client.list_multipart_uploads().bucket(bucket).prefix(prefix).send().await.unwrap();
+    assert!(uploads.uploads().is_empty(), "{uploads:?}");
+}
+
+#[tokio::test]
+async fn a_real_service_keeps_the_contract() {
+    let Some(store) = real().await else { return };
+    contract::run(&store).await;
+    left_clean(&store).await;
+}
+
+/// A store at a service in this process; the rest must live as long as the test.
+async fn local() -> (S3, Server, (tempfile::TempDir, JoinSet<()>)) {
+    let (folder, mut tasks) = (tempfile::tempdir().unwrap(), JoinSet::new());
+    let server = Server::start(folder.path(), &mut tasks).await;
+    let store = open(config::S3 {
+        bucket: "bucket".to_owned(),
+        region: "us-east-1".to_owned(),
+        region_endpoint: Some(server.endpoint.clone()),
+        access_key: Some("id".to_owned()),
+        secret_key: Some("secret".to_owned()),
+        root_directory: "root".to_owned(),
+        force_path_style: true,
+        ..config::S3::default()
+    });
+    (store.await, server, (folder, tasks))
+}
+
+const LONG: usize = contract::PART + 1000;
+
+#[tokio::test]
+async fn a_service_in_this_process_keeps_the_contract() {
+    let (store, _server, _guard) = local().await;
+    contract::run(&store).await;
+}
+
+#[tokio::test]
+async fn a_small_object_is_one_request_and_slow_downs_are_not_seen() {
+    let (store, server, _guard) = local().await;
+    let key = contract::key();
+    contract::put(&store, &key, &[1; 5000]).await;
+    assert_eq!(server.seen(), ["PUT x-id=PutObject"]);
+    server.fail((Method::GET, ""), Fault::SlowDown, 2);
+    assert_eq!(contract::get(&store, &key, 0..5000).await.unwrap(), [1; 5000]);
+    server.fail((Method::PUT, "partNumber=1"), Fault::SlowDown, 2);
+    let key = contract::key();
+    contract::put(&store, &key, &contract::sample(LONG)).await;
+    assert!(contract::get(&store, &key, 0..LONG as u64).await.unwrap() == contract::sample(LONG));
+    assert_eq!(server.pending(), 0);
+}
+
+#[tokio::test]
+async fn a_complete_whose_answer_is_lost_is_definite() {
+    let (store, server, _guard) = local().await;
+    server.fail((Method::POST, "uploadId="), Fault::LostAnswer, 1);
+    let key = contract::key();
+    contract::put(&store, &key, &contract::sample(LONG)).await;
+    assert_eq!((server.pending(), store.length(&key).await.unwrap()), (0, Some(LONG as u64)));
+    assert!(!server.seen().iter().any(|request| request.starts_with("DELETE")), "no abort once Complete was sent");
+}
+
+#[tokio::test]
+async fn a_put_whose_answer_is_lost_is_definite() {
+    let (store, server, _guard) = local().await;
+    server.fail((Method::PUT, "PutObject"), Fault::LostAnswer, 5);
+    let key = contract::key();
+    contract::put(&store, &key, b"bytes").await;
+    assert_eq!((server.pending(), store.length(&key).await.unwrap()), (0, Some(5)));
+}
+
+#[tokio::test]
+async fn an_error_in_the_body_of_a_200_is_not_success() {
+    let (store, server, _guard) = local().await;
+    server.fail((Method::POST, "uploadId="), Fault::ErrorIn200, 1);
+    let (tried, key) = (contract::sample(LONG), contract::key());
+    contract::put(&store, &key, &tried).await;
+    assert!(contract::get(&store, &key, 0..LONG as u64).await.unwrap() == tried);
+    server.fail((Method::POST, "uploadId="), Fault::ErrorIn200, 10);
+    let mut writer = store.writer(contract::key()).await.unwrap();
+    writer.write(tried.into()).await.unwrap();
+    assert!(writer.finish().await.is_err());
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_is_resumed_where_it_broke() {
+    let (store, server, _guard) = local().await;
+    let (key, bytes) = (contract::key(), contract::sample(300_000));
+    contract::put(&store, &key, &bytes).await;
+    server.fail((Method::GET, ""), Fault::Truncated, 3);
+    assert!(contract::get(&store, &key, 1000..299_000).await.unwrap() == bytes[1000..299_000]);
+    assert_eq!(server.pending(), 0);
+    server.fail((Method::GET, ""), Fault::Truncated, 20);
+    assert!(matches!(contract::get(&store, &key, 0..300_000).await, Err(Error::Unavailable { .. })));
+}
+
+#[tokio::test]
+async fn a_missing_bucket_is_not_a_missing_object() {
+    let (store, _server, (folder, _tasks)) = local().await;
+    assert_eq!(store.length(&contract::key()).await.unwrap(), None);
+    std::fs::remove_dir_all(folder.path().join("bucket")).unwrap();
+    assert!(matches!(store.length(&contract::key()).await, Err(Error::Refused { .. })));
+}

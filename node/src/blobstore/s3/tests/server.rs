@@ -1,0 +1,129 @@
+//! An S3 service in this process that can be told to misbehave.
+
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::body::{Frame, Incoming};
+use hyper_util::rt::TokioIo;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+use tokio::{net::TcpListener, task::JoinSet};
+
+/// What happens to the next requests of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// 503 SlowDown, and nothing is done.
+    SlowDown,
+    /// It is done, but the connection ends without an answer.
+    LostAnswer,
+    /// Half of the body, then the connection ends.
+    Truncated,
+    /// 200, with an error in the body; nothing is done.
+    ErrorIn200,
+}
+
+/// A kind of request: its method, and a piece of its query.
+pub(super) type Kind = (Method, &'static str);
+
+#[derive(Clone)]
+pub(super) struct Server {
+    service: S3Service,
+    faults: Arc<Mutex<Vec<(Kind, Fault)>>>,
+    seen: Arc<Mutex<Vec<String>>>,
+    pub(super) endpoint: String,
+}
+
+type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+impl Server {
+    /// Serves `folder` with bucket `bucket` until the task set is dropped.
+    pub(super) async fn start(folder: &std::path::Path, tasks: &mut JoinSet<()>) -> Self {
+        std::fs::create_dir_all(folder.join("bucket")).unwrap();
+        let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder).unwrap());
+        builder.set_auth(s3s::auth::SimpleAuth::from_single("id", "secret"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let (faults, seen) = (Arc::default(), Arc::default());
+        let server = Self { service: builder.build(), faults, seen, endpoint };
+        let serving = server.clone();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((socket, _)) = listener.accept().await {
+                let server = serving.clone();
+                let service = hyper::service::service_fn(move |request| server.clone().answer(request));
+                let connection =
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
+                connections.spawn(connection.map(drop));
+            }
+        });
+        server
+    }
+
+    pub(super) fn fail(&self, kind: Kind, fault: Fault, times: usize) {
+        self.faults.lock().unwrap().extend(std::iter::repeat_n((kind, fault), times));
+    }
+
+    /// Requests since the last call, as method and query.
+    pub(super) fn seen(&self) -> Vec<String> {
+        std::mem::take(&mut self.seen.lock().unwrap())
+    }
+
+    /// Faults that did not happen yet.
+    pub(super) fn pending(&self) -> usize {
+        self.faults.lock().unwrap().len()
+    }
+
+    fn answer(self, request: Request<Incoming>) -> BoxFuture<'static, io::Result<Response<Body>>> {
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        self.seen.lock().unwrap().push(format!("{} {query}", request.method()));
+        let fault = {
+            let mut faults = self.faults.lock().unwrap();
+            let at = faults.iter().position(|((method, piece), _)| method == request.method() && query.contains(piece));
+            at.map(|at| faults.remove(at).1)
+        };
+        async move {
+            let text = |status, body: &'static str| {
+                let body =
+                    Full::new(Bytes::from_static(body.as_bytes())).map_err(|never| match never {}).boxed_unsync();
+                Ok(Response::builder().status(status).header("content-type", "application/xml").body(body).unwrap())
+            };
+            match fault {
+                Some(Fault::SlowDown) => {
+                    let error = "<Error><Code>SlowDown</Code><Message>slow down</Message></Error>";
+                    return text(StatusCode::SERVICE_UNAVAILABLE, error);
+                }
+                Some(Fault::ErrorIn200) => {
+                    return text(StatusCode::OK, "<Error><Code>InternalError</Code><Message>no</Message></Error>");
+                }
+                Some(Fault::LostAnswer | Fault::Truncated) | None => {}
+            }
+            let answer = self
+                .service
+                .call(request.map(s3s::Body::from))
+                .await
+                .map_err(|error| io::Error::other(format!("{error:?}")))?;
+            let (head, body) = answer.into_parts();
+            match fault {
+                Some(Fault::LostAnswer) => {
+                    BodyExt::collect(body).await.map_err(|error| io::Error::other(error.to_string()))?;
+                    Err(io::Error::other("the answer is lost"))
+                }
+                Some(Fault::Truncated) => {
+                    let whole =
+                        BodyExt::collect(body).await.map_err(|error| io::Error::other(error.to_string()))?.to_bytes();
+                    let pieces = [Ok(Frame::data(whole.slice(..whole.len() / 2))), Err(io::Error::other("cut"))];
+                    Ok(Response::from_parts(head, StreamBody::new(stream::iter(pieces).boxed()).boxed_unsync()))
+                }
+                _ => Ok(Response::from_parts(
+                    head,
+                    body.map_err(|error| io::Error::other(error.to_string())).boxed_unsync(),
+                )),
+            }
+        }
+        .boxed()
+    }
+}

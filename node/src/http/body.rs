@@ -1,0 +1,160 @@
+//! Bodies of answers and of requests.
+
+use crate::blobstore::ByteStream;
+use crate::registry::{self, BodyError};
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::time::timeout;
+
+/// After an early answer, at most this much of the request body is read, so that the client sees the answer.
+const DRAIN_BYTES_MAX: usize = 1 << 20;
+/// And for at most this long.
+const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+
+/// The body of an answer.
+pub enum Body {
+    /// Nothing.
+    Empty,
+    /// Bytes at hand; `None` once they are sent.
+    Full(Option<Bytes>),
+    /// Bytes of a blob as they come out of the store.
+    Stream {
+        /// Where they come from.
+        stream: ByteStream,
+        /// How many are still to come.
+        left: u64,
+    },
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Stream { stream, left } => match ready!(stream.poll_next_unpin(cx)) {
+                Some(Ok(bytes)) => {
+                    *left = left.saturating_sub(bytes.len() as u64);
+                    Poll::Ready(Some(Ok(Frame::data(bytes))))
+                }
+                Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
+                None => Poll::Ready(None),
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Full(bytes) => bytes.is_none(),
+            Self::Stream { left, .. } => *left == 0,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Stream { left, .. } => SizeHint::with_exact(*left),
+        }
+    }
+}
+
+/// The body of a request: a handler reads it as a stream; what it leaves can be drained afterwards.
+#[derive(Clone)]
+pub struct RequestBody(Arc<Mutex<Incoming>>);
+
+impl RequestBody {
+    /// Wraps the connection's body.
+    pub fn new(incoming: Incoming) -> Self {
+        Self(Arc::new(Mutex::new(incoming)))
+    }
+
+    /// For the registry.
+    pub fn stream(&self) -> registry::Body {
+        self.clone().boxed()
+    }
+
+    /// The whole body if it has at most `limit` bytes.
+    pub async fn collect(&self, limit: usize) -> Result<Bytes, CollectError> {
+        let mut stream = self.clone();
+        let Some(first) = stream.next().await.transpose().map_err(CollectError::Incomplete)? else {
+            return Ok(Bytes::new());
+        };
+        if first.len() > limit {
+            return Err(CollectError::TooLarge);
+        }
+        let Some(second) = stream.next().await.transpose().map_err(CollectError::Incomplete)? else {
+            return Ok(first);
+        };
+        let mut all = BytesMut::from(first);
+        all.extend_from_slice(&second);
+        while let Some(bytes) = stream.next().await.transpose().map_err(CollectError::Incomplete)? {
+            if all.len() + bytes.len() > limit {
+                return Err(CollectError::TooLarge);
+            }
+            all.extend_from_slice(&bytes);
+        }
+        if all.len() > limit {
+            return Err(CollectError::TooLarge);
+        }
+        Ok(all.freeze())
+    }
+
+    /// Reads the rest, within limits; whether the connection can carry another request.
+    pub async fn drain(mut self) -> bool {
+        let rest = async {
+            let mut bytes = 0;
+            while let Some(Ok(frame)) = self.next().await {
+                bytes += frame.len();
+                if bytes > DRAIN_BYTES_MAX {
+                    return false;
+                }
+            }
+            self.is_end()
+        };
+        timeout(DRAIN_LIMIT, rest).await.unwrap_or(false)
+    }
+
+    /// Whether nothing is left.
+    pub fn is_end(&self) -> bool {
+        self.0.lock().expect("no holder panics").is_end_stream()
+    }
+}
+
+impl Stream for RequestBody {
+    type Item = Result<Bytes, BodyError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut incoming = self.0.lock().expect("no holder panics");
+        loop {
+            return match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(bytes) => Poll::Ready(Some(Ok(bytes))),
+                    Err(_trailers) => continue,
+                },
+                Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
+                None => Poll::Ready(None),
+            };
+        }
+    }
+}
+
+/// Why a body was not collected.
+#[derive(Debug)]
+pub enum CollectError {
+    /// It is longer than allowed.
+    TooLarge,
+    /// The client went away.
+    Incomplete(BodyError),
+}

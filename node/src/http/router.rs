@@ -1,0 +1,219 @@
+//! One public request from its head to its answer: which endpoint, what every answer carries, what is counted and logged.
+
+use super::body::{Body, RequestBody};
+use super::error::{self, Error};
+use super::metrics::Metrics;
+use super::v2::{self, endpoint::Endpoint, endpoint::PathError};
+use super::{headers, ops};
+use crate::{
+    lifecycle::{Lifecycle, Readiness},
+    registry::{self, Registry},
+};
+use flotilla_proto::oci::ReferenceError;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+use tokio::{sync::watch, time::Instant};
+use tracing::{Instrument, Level, debug, error, event, info_span, warn};
+
+/// The public front. Cheap to clone.
+#[derive(Clone)]
+pub struct Front(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    readiness: watch::Receiver<Readiness>,
+    metrics: Metrics,
+    access_log: bool,
+    /// Request ids are this process's random part and a count.
+    process: u32,
+    requests: AtomicU64,
+}
+
+impl Front {
+    /// A front over the use cases.
+    pub fn new(registry: Registry, readiness: watch::Receiver<Readiness>, metrics: Metrics, access_log: bool) -> Self {
+        let (process, requests) = (rand::random(), AtomicU64::new(0));
+        Self(Arc::new(Inner { registry, readiness, metrics, access_log, process, requests }))
+    }
+
+    /// The use cases.
+    pub(super) fn registry(&self) -> &Registry {
+        &self.0.registry
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// As [`Front::handle`], in a tracked task if the request may change something: a client that hangs up right after the
+    /// last byte of its body must not undo what the bytes that arrived were for.
+    pub async fn handle_detached(self, request: Request<Incoming>, lifecycle: Lifecycle) -> Response<Body> {
+        if is_read(request.method()) {
+            return self.handle(request).await;
+        }
+        match lifecycle.spawn(self.handle(request)).await {
+            Ok(response) => response,
+            Err(failure) => {
+                error!(%failure, "a request's task failed");
+                error::respond(&registry::Error::Internal(failure.to_string()).into())
+            }
+        }
+    }
+
+    /// Answers one request.
+    pub async fn handle(self, request: Request<Incoming>) -> Response<Body> {
+        let began = Instant::now();
+        let _in_flight = self.0.metrics.begin();
+        let id = self.request_id();
+        let (head, incoming) = request.into_parts();
+        let has_body = !incoming.is_end_stream();
+        let body = RequestBody::new(incoming);
+        let route = route(&head);
+
+        let label = route.label();
+        let repository = route.repository();
+        let span = info_span!("request", request.id = %id, http.method = %head.method, oci.repository = repository);
+        let mut response = self.answer(&head, &route, &body).instrument(span.clone()).await;
+        if has_body && !body.is_end() {
+            self.end_body(&head, body, &mut response).await;
+        }
+
+        let fields = response.headers_mut();
+        fields.insert(headers::API_VERSION, headers::REGISTRY_2_0);
+        fields.insert(header::X_CONTENT_TYPE_OPTIONS, headers::NOSNIFF);
+        fields.insert(headers::REQUEST_ID, headers::value(&id));
+        if head.version < http::Version::HTTP_2 && matches!(*self.0.readiness.borrow(), Readiness::Unready(_)) {
+            // The client's next request goes through the balancer again, to another node.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        let bytes = response.body().size_hint().exact().unwrap_or_default();
+        if head.method == Method::HEAD {
+            if !response.headers().contains_key(header::CONTENT_LENGTH) {
+                response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
+            }
+            *response.body_mut() = Body::Empty;
+        } else if bytes == 0 && !bodiless(response.status()) {
+            response.headers_mut().insert(header::CONTENT_LENGTH, headers::ZERO);
+        }
+
+        let code = response.status().as_u16();
+        let took = began.elapsed();
+        self.0.metrics.answered(&head.method, label, code, took, bytes);
+        if self.0.access_log {
+            span.in_scope(|| {
+                let agent = head.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+                let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+                event!(
+                    target: "access",
+                    Level::INFO,
+                    request.id = %id,
+                    http.method = %head.method,
+                    http.path = head.uri.path(),
+                    http.status = code,
+                    http.bytes = bytes,
+                    http.agent = agent,
+                    micros,
+                    "answered"
+                );
+            });
+        }
+        response
+    }
+
+    async fn answer(&self, head: &Parts, route: &Route, body: &RequestBody) -> Response<Body> {
+        let result = match route {
+            Route::Root => match head.method {
+                Method::GET | Method::HEAD => Ok(Response::new(Body::Empty)),
+                _ => Err(Error::Method { allow: "GET, HEAD" }),
+            },
+            Route::Probe => ops::probe(head.uri.path(), &self.0.readiness).ok_or(PathError::NotFound.into()),
+            Route::Endpoint(endpoint) => v2::answer(self, head, endpoint, body).await,
+            Route::Nothing(error) => Err((*error).into()),
+        };
+        result.unwrap_or_else(|error| {
+            let response = error::respond(&error);
+            report(&error, response.status());
+            response
+        })
+    }
+
+    /// Lets the client see an early answer: reads the rest of its body if that is short, else closes after the answer.
+    async fn end_body(&self, head: &Parts, body: RequestBody, response: &mut Response<Body>) {
+        // A client that waits for `100 Continue` has sent nothing, and reading would ask it to.
+        let waits = head.headers.contains_key(header::EXPECT) && !response.status().is_success();
+        if waits || !body.drain().await {
+            if head.version < http::Version::HTTP_2 {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+        }
+    }
+
+    fn request_id(&self) -> String {
+        let n = self.0.requests.fetch_add(1, Ordering::Relaxed);
+        format!("{:08x}{n:08x}", self.0.process)
+    }
+}
+
+enum Route {
+    Root,
+    Probe,
+    Endpoint(Endpoint),
+    Nothing(PathError),
+}
+
+impl Route {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Probe => "probe",
+            Self::Endpoint(endpoint) => endpoint.label(),
+            Self::Nothing(_) => "none",
+        }
+    }
+
+    fn repository(&self) -> Option<&str> {
+        match self {
+            Self::Endpoint(endpoint) => endpoint.repository().map(|name| name.as_str()),
+            Self::Root | Self::Probe | Self::Nothing(_) => None,
+        }
+    }
+}
+
+fn route(head: &Parts) -> Route {
+    match head.uri.path() {
+        "/" => Route::Root,
+        "/livez" | "/readyz" => Route::Probe,
+        path => match Endpoint::parse(path) {
+            Ok(endpoint) => Route::Endpoint(endpoint),
+            // To a reader, what cannot be a tag is a manifest that does not exist.
+            Err(PathError::Reference(ReferenceError::Tag(_))) if is_read(&head.method) => {
+                Route::Nothing(PathError::NoSuchTag)
+            }
+            Err(error) => Route::Nothing(error),
+        },
+    }
+}
+
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// Answers of these statuses have no body and no length.
+fn bodiless(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) || status.is_informational()
+}
+
+fn report(error: &Error, status: StatusCode) {
+    if !status.is_server_error() {
+        debug!(status = status.as_u16(), "refused: {}", error::with_causes(error));
+    } else if status == StatusCode::SERVICE_UNAVAILABLE {
+        warn!("cannot answer for now: {}", error::with_causes(error));
+    } else {
+        error!("request failed: {}", error::with_causes(error));
+    }
+}

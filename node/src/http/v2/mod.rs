@@ -1,0 +1,80 @@
+//! The distribution specification's endpoints, one file per noun.
+
+mod base;
+mod blobs;
+pub mod endpoint;
+mod manifests;
+mod tags;
+mod uploads;
+
+use super::body::{Body, RequestBody};
+use super::error::Error;
+use super::headers;
+use super::router::Front;
+use endpoint::Endpoint;
+use http::{HeaderValue, Method, Response, StatusCode, request::Parts};
+use std::time::Duration;
+
+/// Answers a request to an endpoint.
+pub async fn answer(
+    front: &Front,
+    head: &Parts,
+    endpoint: &Endpoint,
+    body: &RequestBody,
+) -> Result<Response<Body>, Error> {
+    let request = Context { front, head, body };
+    let is_head = head.method == Method::HEAD;
+    match (endpoint, &head.method) {
+        (Endpoint::Base, &Method::GET | &Method::HEAD) => Ok(base::get()),
+        (Endpoint::Base, _) => Err(Error::Method { allow: "GET, HEAD" }),
+
+        (Endpoint::Catalog, &Method::GET | &Method::HEAD) => tags::catalog(&request).await,
+        (Endpoint::Catalog, _) => Err(Error::Method { allow: "GET, HEAD" }),
+
+        (Endpoint::Tags(name), &Method::GET | &Method::HEAD) => tags::list(&request, name).await,
+        (Endpoint::Tags(_), _) => Err(Error::Method { allow: "GET, HEAD" }),
+
+        (Endpoint::Manifest(name, reference), &Method::GET | &Method::HEAD) => {
+            manifests::get(&request, name, reference, is_head).await
+        }
+        (Endpoint::Manifest(name, reference), &Method::PUT) => manifests::put(&request, name, reference).await,
+        (Endpoint::Manifest(name, reference), &Method::DELETE) => manifests::delete(&request, name, reference).await,
+        (Endpoint::Manifest(..), _) => Err(Error::Method { allow: "GET, HEAD, PUT, DELETE" }),
+
+        (Endpoint::Blob(name, digest), &Method::GET | &Method::HEAD) => {
+            blobs::get(&request, name, *digest, is_head).await
+        }
+        (Endpoint::Blob(name, digest), &Method::DELETE) => blobs::delete(&request, name, *digest).await,
+        (Endpoint::Blob(..), _) => Err(Error::Method { allow: "GET, HEAD, DELETE" }),
+
+        (Endpoint::Uploads(name), &Method::POST) => uploads::open(&request, name).await,
+        (Endpoint::Uploads(_), _) => Err(Error::Method { allow: "POST" }),
+
+        (Endpoint::Upload(name, id), &Method::GET | &Method::HEAD) => uploads::status(&request, name, *id).await,
+        (Endpoint::Upload(name, id), &Method::PATCH) => uploads::write(&request, name, *id).await,
+        (Endpoint::Upload(name, id), &Method::PUT) => uploads::finish(&request, name, *id).await,
+        (Endpoint::Upload(name, id), &Method::DELETE) => uploads::cancel(&request, name, *id).await,
+        (Endpoint::Upload(..), _) => Err(Error::Method { allow: "GET, HEAD, PATCH, PUT, DELETE" }),
+    }
+}
+
+/// What a handler has.
+pub(super) struct Context<'a> {
+    pub(super) front: &'a Front,
+    pub(super) head: &'a Parts,
+    pub(super) body: &'a RequestBody,
+}
+
+/// An answer without a body.
+fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = status;
+    response
+}
+
+/// Marks an answer that was given without a leader.
+fn mark_degraded(response: &mut Response<Body>, degraded: Option<Duration>) {
+    if let Some(age) = degraded {
+        response.headers_mut().insert(headers::DEGRADED_READ, HeaderValue::from(age.as_secs()));
+    }
+}

@@ -1,0 +1,127 @@
+use super::{Context, empty};
+use crate::http::{body::Body, error, error::Error, headers, query::Query};
+use crate::registry::{self, Chunk, Committed, Upload};
+use flotilla_proto::oci::{Algorithm, Digest, RepositoryName};
+use http::{Response, StatusCode, header};
+use uuid::Uuid;
+
+/// end-4a, 4b, 11: opens an upload, takes a whole blob, or mounts one.
+pub async fn open(request: &Context<'_>, name: &RepositoryName) -> Result<Response<Body>, Error> {
+    let registry = request.front.registry();
+    let query = Query::of(&request.head.uri);
+    if let Some(mount) = query.get("mount") {
+        let digest: Digest = mount.parse()?;
+        // What is no repository name is no repository: as with one that lacks the blob, an upload is opened.
+        let from = query.get("from").filter(|from| !from.is_empty()).map(|from| from.parse::<RepositoryName>());
+        let mounted = match from {
+            Some(Err(_)) => None,
+            Some(Ok(from)) => registry.mount(Some(&from), name, digest).await?,
+            None => registry.mount(None, name, digest).await?,
+        };
+        if mounted.is_some() {
+            request.front.metrics().upload_ended("mounted");
+            return Ok(created(name, &digest));
+        }
+    } else if let Some(digest) = query.get("digest") {
+        let digest = digest.parse()?;
+        let committed = registry.upload(name, digest, chunk(request)?).await?;
+        return Ok(finished(request, name, &committed));
+    }
+    let algorithm = match query.get("digest-algorithm") {
+        Some(algorithm) => algorithm.parse()?,
+        None => Algorithm::Sha256,
+    };
+    let upload = registry.open_upload(name, algorithm).await?;
+    Ok(progress(StatusCode::ACCEPTED, name, upload))
+}
+
+/// end-13: how far an upload is.
+pub async fn status(request: &Context<'_>, name: &RepositoryName, id: Uuid) -> Result<Response<Body>, Error> {
+    let upload = request.front.registry().upload_status(name, id).await?;
+    Ok(progress(StatusCode::NO_CONTENT, name, upload))
+}
+
+/// end-5: a chunk.
+pub async fn write(request: &Context<'_>, name: &RepositoryName, id: Uuid) -> Result<Response<Body>, Error> {
+    let chunk = chunk(request)?;
+    let length = chunk.length;
+    let result = request.front.registry().write_chunk(name, id, chunk).await;
+    match result {
+        Ok(upload) => {
+            request.front.metrics().uploaded(length.unwrap_or_default());
+            Ok(progress(StatusCode::ACCEPTED, name, upload))
+        }
+        Err(error) => with_progress(name, error),
+    }
+}
+
+/// end-6: the last chunk, if any, and the digest.
+pub async fn finish(request: &Context<'_>, name: &RepositoryName, id: Uuid) -> Result<Response<Body>, Error> {
+    let digest = Query::of(&request.head.uri).get("digest").ok_or(Error::DigestMissing)?;
+    let digest = digest.parse()?;
+    match request.front.registry().finish_upload(name, id, digest, chunk(request)?).await {
+        Ok(committed) => Ok(finished(request, name, &committed)),
+        Err(error) => with_progress(name, error),
+    }
+}
+
+/// end-14: gives an upload up. Always allowed to those who may push.
+pub async fn cancel(request: &Context<'_>, name: &RepositoryName, id: Uuid) -> Result<Response<Body>, Error> {
+    request.front.registry().cancel_upload(name, id).await?;
+    request.front.metrics().upload_ended("cancelled");
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// The request's body and what its header says of it.
+fn chunk(request: &Context<'_>) -> Result<Chunk, Error> {
+    let fields = &request.head.headers;
+    let range = match fields.get(header::CONTENT_RANGE) {
+        None => None,
+        Some(value) => {
+            let parsed = value.to_str().ok().and_then(|text| text.parse().ok());
+            Some(parsed.ok_or(Error::Header("Content-Range"))?)
+        }
+    };
+    let length = headers::content_length(fields);
+    let length = length.or_else(|| request.body.is_end().then_some(0));
+    Ok(Chunk { body: request.body.stream(), length, range })
+}
+
+fn finished(request: &Context<'_>, name: &RepositoryName, committed: &Committed) -> Response<Body> {
+    request.front.metrics().upload_ended("committed");
+    created(name, &committed.digest)
+}
+
+fn created(name: &RepositoryName, digest: &Digest) -> Response<Body> {
+    let mut response = empty(StatusCode::CREATED);
+    let fields = response.headers_mut();
+    fields.insert(header::LOCATION, headers::value(format!("/v2/{name}/blobs/{digest}")));
+    fields.insert(headers::DOCKER_CONTENT_DIGEST, headers::value(digest.to_string()));
+    response
+}
+
+/// An answer that says where the upload goes on.
+fn progress(status: StatusCode, name: &RepositoryName, upload: Upload) -> Response<Body> {
+    let mut response = empty(status);
+    insert_progress(&mut response, name, upload);
+    response
+}
+
+fn insert_progress(response: &mut Response<Body>, name: &RepositoryName, Upload { id, offset }: Upload) {
+    let fields = response.headers_mut();
+    fields.insert(header::LOCATION, headers::value(format!("/v2/{name}/blobs/uploads/{id}")));
+    fields.insert(header::RANGE, headers::value(format!("0-{}", offset.saturating_sub(1))));
+    fields.insert(headers::DOCKER_UPLOAD_UUID, headers::value(id.to_string()));
+}
+
+/// A chunk out of order is answered with where the upload ends, so that the client can go on from there.
+fn with_progress(name: &RepositoryName, error: registry::Error) -> Result<Response<Body>, Error> {
+    match error {
+        registry::Error::OffsetMismatch { id, offset } => {
+            let mut response = error::respond(&error.into());
+            insert_progress(&mut response, name, Upload { id, offset });
+            Ok(response)
+        }
+        error => Err(error.into()),
+    }
+}

@@ -1,0 +1,244 @@
+//! The state machine against a naive model, and the rules that need a scene of their own.
+
+mod model;
+mod rules;
+
+use super::invariants::violations;
+use super::{MemoryTables, apply};
+use crate::metadata::{Command, Outcome, View};
+use bytes::Bytes;
+use flotilla_proto::metadata::{batch_of, operation};
+use flotilla_proto::oci::{Algorithm, Digest};
+use flotilla_proto::wire::metadata as wire;
+use model::Model;
+use proptest::prelude::*;
+use std::sync::Arc;
+
+fn id(n: u8) -> Bytes {
+    Bytes::copy_from_slice(&[n; 16])
+}
+
+fn digest(n: u8) -> Digest {
+    Digest::new(Algorithm::Sha256, &[n; 32]).expect("32 bytes")
+}
+
+fn stored(n: u8) -> Bytes {
+    digest(n).to_bytes().into()
+}
+
+fn name(n: u8) -> String {
+    format!("team/app{n}")
+}
+
+fn segment(n: u8, length: u64) -> wire::Segment {
+    wire::Segment { key: format!("object-{n}"), length }
+}
+
+/// Ids of repositories are minted by proposers: each proposal brings a new one.
+fn new_repository(serial: usize) -> Bytes {
+    Bytes::copy_from_slice(&(serial as u128 + 1).to_be_bytes())
+}
+
+/// A command whose offsets are right, if `exact`, whatever the model says they are.
+#[derive(Clone, Debug)]
+struct Step {
+    request: u8,
+    exact: bool,
+    command: Command,
+}
+
+fn numbers(max: u8) -> impl Strategy<Value = Vec<Bytes>> {
+    prop::collection::btree_set(0..max, 0..3).prop_map(|set| set.into_iter().map(stored).collect())
+}
+
+fn expectation() -> impl Strategy<Value = Option<wire::TagExpectation>> {
+    use wire::tag_expectation::Kind;
+    let kind = prop_oneof![Just(Kind::Absent(true)), (10..14_u8).prop_map(|d| Kind::Digest(stored(d)))];
+    prop_oneof![3 => Just(None), 1 => kind.prop_map(|kind| Some(wire::TagExpectation { kind: Some(kind) }))]
+}
+
+fn put_manifest() -> impl Strategy<Value = wire::PutManifest> {
+    let tags = prop::collection::vec((0..4_u8).prop_map(|n| format!("v{n}")), 0..3);
+    let sets = (numbers(3), prop_oneof![3 => Just(vec![]), 1 => Just(vec![stored(10)])], tags);
+    (0..2_u8, 10..14_u8, sets, expectation(), any::<bool>(), any::<bool>()).prop_map(
+        |(repository, d, (blobs, children, tags), expect, allow_missing_children, refers)| wire::PutManifest {
+            repository: name(repository),
+            digest: stored(d),
+            media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
+            body: Bytes::from(vec![b' '; usize::from(d)]),
+            blobs,
+            // As digests are of bodies, no manifest lists itself.
+            children: if d == 10 { vec![] } else { children },
+            subject: refers.then(|| stored(13)).filter(|_| d != 13),
+            expect: expect.filter(|_| tags.len() == 1),
+            tags,
+            allow_missing_children,
+            ..Default::default()
+        },
+    )
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let repository = || (0..2_u8).prop_map(name);
+    let session = || (0..5_u8).prop_map(id);
+    let some_segment = || (0..40_u8, 0..3_u64).prop_map(|(n, length)| segment(n, length));
+    prop_oneof![
+        1 => (0..3_u64, 0..3_u64)
+            .prop_map(|(hours, term)| Command::Tick(wire::Tick { elapsed_ms: hours * 9_000, term })),
+        1 => "[ab]".prop_map(|token| Command::CreateStore(wire::CreateStore { token, ..Default::default() })),
+        1 => "[ab]".prop_map(|token| Command::MarkStore(wire::MarkStore { token })),
+        6 => (session(), repository(), 0..40_000_u64).prop_map(|(session_id, repository, idle_ms)| {
+            let hard_ms = 30_000;
+            Command::OpenSession(wire::OpenSession { session_id, repository, algorithm: 1, idle_ms, hard_ms })
+        }),
+        1 => (session(), 0..40_000_u64)
+            .prop_map(|(session_id, idle_ms)| Command::TouchSession(wire::TouchSession { session_id, idle_ms })),
+        5 => (session(), 0..3_u64, some_segment()).prop_map(|(session_id, from, segment)| {
+            let (segment, idle_ms) = (Some(segment), 20_000);
+            Command::RecordChunk(wire::RecordChunk { session_id, from, segment, idle_ms, ..Default::default() })
+        }),
+        8 => (session(), 0..3_u64, prop::option::of(some_segment()), 0..3_u8).prop_map(
+            |(session_id, at, segment, d)| {
+                let digest = stored(d);
+                Command::CommitBlob(wire::CommitBlob { session_id, at, segment, digest, ..Default::default() })
+            }
+        ),
+        1 => (session(), repository()).prop_map(|(session_id, repository)| {
+            Command::CancelSession(wire::CancelSession { session_id, repository })
+        }),
+        1 => prop::collection::vec(session(), 0..5)
+            .prop_map(|session_ids| Command::ExpireSessions(wire::ExpireSessions { session_ids })),
+        1 => some_segment()
+            .prop_map(|segment| Command::DiscardObject(wire::DiscardObject { segment: Some(segment) })),
+        3 => (prop::option::of(repository()), repository(), 0..3_u8).prop_map(|(from, to, d)| {
+            Command::MountBlob(wire::MountBlob { from, to, digest: stored(d), ..Default::default() })
+        }),
+        2 => (repository(), 0..3_u8).prop_map(|(repository, d)| {
+            Command::DeleteBlobLink(wire::DeleteBlobLink { repository, digest: stored(d) })
+        }),
+        8 => put_manifest().prop_map(Command::PutManifest),
+        2 => (repository(), 10..14_u8, 0..3_u32).prop_map(|(repository, d, tags_max)| {
+            Command::DeleteManifest(wire::DeleteManifest { repository, digest: stored(d), tags_max })
+        }),
+        2 => (repository(), 0..4_u8, expectation()).prop_map(|(repository, tag, expect)| {
+            Command::DeleteTag(wire::DeleteTag { repository, tag: format!("v{tag}"), expect })
+        }),
+        1 => (0..4_u32).prop_map(|limit| Command::StartDelete(wire::StartDelete { limit })),
+        1 => prop::collection::vec((0..40_u8).prop_map(|n| segment(n, 0).key), 0..10)
+            .prop_map(|keys| Command::DeletesDone(wire::DeletesDone { keys })),
+    ]
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = (any::<u8>(), prop::bool::weighted(0.8), command());
+    let step = step.prop_map(|(request, exact, command)| Step { request, exact, command });
+    prop::collection::vec(step, 1..120)
+}
+
+/// The step as a proposer that knows the state would propose it.
+fn propose(step: &Step, serial: usize, model: &Model) -> wire::Operation {
+    let mut command = step.command.clone();
+    let offset = |session: &Bytes| model.sessions.get(session).map_or(0, |session| session.offset);
+    match &mut command {
+        Command::RecordChunk(c) if step.exact => c.from = offset(&c.session_id),
+        Command::CommitBlob(c) => {
+            if step.exact {
+                c.at = offset(&c.session_id);
+            }
+            c.size = c.at + c.segment.as_ref().map_or(0, |segment| segment.length);
+            c.new_repository_id = new_repository(serial);
+        }
+        Command::MountBlob(c) => c.new_repository_id = new_repository(serial),
+        Command::PutManifest(c) => c.new_repository_id = new_repository(serial),
+        _ => {}
+    }
+    // Most request ids are their own; a few come twice.
+    let request = if step.request < 16 { u128::from(step.request) } else { serial as u128 + 1_000 };
+    operation(Bytes::copy_from_slice(&request.to_be_bytes()), serial as u64, command)
+}
+
+fn one(tables: &mut MemoryTables, index: u64, operation: wire::Operation) -> Outcome {
+    let mut outcomes = apply(tables, index, &batch_of(operation)).expect("memory does not fail");
+    assert_eq!(outcomes.len(), 1);
+    outcomes.remove(0).kind.expect("an outcome")
+}
+
+/// What clients see is what the model has.
+fn compare(tables: &MemoryTables, model: &Model) {
+    let view = View::new(Arc::new(tables.clone()));
+    let cluster = view.cluster().expect("cluster");
+    assert_eq!(cluster.mono, model.mono);
+    assert_eq!(cluster.blobs as usize, model.blobs.len());
+    let mut names: Vec<_> = model.repositories.iter().map(|name| name.parse().expect("a name")).collect();
+    names.sort();
+    assert_eq!(view.repositories(None, 100).expect("names"), names);
+    for name in &names {
+        let repository = view.repository(name).expect("read").expect("listed");
+        let tags: Vec<_> = model.tags.iter().filter(|((r, _), _)| r == name.as_str()).collect();
+        assert_eq!(view.tags(repository.id, None, 100).expect("tags").len(), tags.len());
+        for ((_, tag), (digest, version)) in tags {
+            let tagged = view.tag(repository.id, &tag.parse().expect("a tag")).expect("read").expect("a tag");
+            assert_eq!((tagged.digest.to_bytes(), tagged.version), (digest.to_vec(), *version));
+        }
+        for d in 0..3 {
+            let linked = model.links.contains(&(name.to_string(), stored(d)));
+            let blob = view.blob(repository.id, &digest(d)).expect("read");
+            assert_eq!(blob.is_some(), linked);
+            if let Some(blob) = blob {
+                let expected = &model.blobs[&stored(d)];
+                assert_eq!(blob.size, expected.size);
+                let segments = view.segments(&blob.segment_list, blob.segments).expect("read");
+                assert_eq!(segments.into_iter().map(|s| s.key).collect::<Vec<_>>(), expected.keys);
+            }
+        }
+        for d in 10..14 {
+            let expected = model.manifests.get(&(name.to_string(), stored(d)));
+            let body = view.manifest_body(repository.id, &digest(d)).expect("read");
+            assert_eq!(body, expected.map(|manifest| manifest.body.clone()));
+        }
+        let refers = |m: &wire::PutManifest| m.repository == name.as_str() && m.subject == Some(stored(13));
+        let referrers = view.referrers(repository.id, &digest(13), None, 100).expect("read");
+        assert_eq!(referrers.len(), model.manifests.values().filter(|m| refers(m)).count());
+    }
+    let mut deleting: Vec<_> = model.deleting.iter().cloned().collect();
+    deleting.sort();
+    assert_eq!(view.deleting(None, 1_000).expect("read"), deleting);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_state_machine_does_what_the_model_does(steps in steps()) {
+        let (mut tables, mut model) = (MemoryTables::new(), Model::default());
+        for (serial, step) in steps.iter().enumerate() {
+            let operation = propose(step, serial, &model);
+            let expected = model.operate(&operation);
+            prop_assert_eq!(one(&mut tables, serial as u64 + 1, operation.clone()), expected.clone());
+            prop_assert_eq!(violations(&tables).expect("readable"), Vec::<String>::new());
+            if !operation.request_id.is_empty() {
+                let before = tables.clone();
+                prop_assert_eq!(one(&mut tables, 1_000, operation), expected);
+                prop_assert!(before == tables || matches!(step.command, Command::Tick(_)), "a replay changes nothing");
+            }
+        }
+        compare(&tables, &model);
+    }
+
+    #[test]
+    fn batches_do_not_matter(steps in steps(), cut in 1..9_usize) {
+        let (mut single, mut batched, model) = (MemoryTables::new(), MemoryTables::new(), Model::default());
+        let operations: Vec<_> = steps.iter().enumerate().map(|(serial, step)| propose(step, serial, &model)).collect();
+        let mut outcomes = Vec::new();
+        for (serial, operation) in operations.iter().enumerate() {
+            outcomes.push(one(&mut single, serial as u64, operation.clone()));
+        }
+        let mut together = Vec::new();
+        for (index, operations) in operations.chunks(cut).enumerate() {
+            let batch = wire::Batch { operations: operations.to_vec() };
+            together.extend(apply(&mut batched, index as u64, &batch).expect("memory does not fail"));
+        }
+        prop_assert_eq!(outcomes, together.into_iter().filter_map(|outcome| outcome.kind).collect::<Vec<_>>());
+        prop_assert!(single == batched);
+    }
+}

@@ -1,0 +1,214 @@
+//! The composition root: the one place that knows every room.
+//!
+//! Start: blob store → Raft → the store's marker agrees with the metadata → a barrier through the leader succeeded → the
+//! public port listens. Stop: unready → drain → hand over leadership → checkpoint → end.
+
+mod listen;
+mod operations;
+mod readiness;
+mod store_marker;
+
+use crate::{
+    blobstore::{self, BlobStore},
+    config::Config,
+    http,
+    lifecycle::{Lifecycle, Readiness},
+    metadata::MetadataStore,
+    raft::RaftStore,
+    registry::{Registry, Settings},
+    telemetry,
+    workers::{Supervisor, upload_reaper::UploadReaper},
+};
+use anyhow::{Context, bail};
+use operations::Operator;
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+    time::Instant,
+};
+use tracing::{info, warn};
+
+/// How often expired sessions and dead objects are looked for.
+const REAP_INTERVAL: Duration = Duration::from_secs(5);
+/// A node of a cluster goes on serving for this share of the drain time, at most [`LEAD_MAX`], after it said that it is not
+/// ready, so that balancers notice before its port closes.
+const LEAD_SHARE: u32 = 5;
+const LEAD_MAX: Duration = Duration::from_secs(2);
+/// Longest wait for the first leader before a look at what to do next.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Between two looks at what the start waits for.
+const POLL: Duration = Duration::from_millis(20);
+
+/// The operators' socket inside the data directory.
+pub const SOCKET: &str = "flotilla.sock";
+
+/// Runs a node until it was asked to stop, or cannot go on.
+pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
+    let (say, readiness) = watch::channel(Readiness::Starting("opening the stores".into()));
+    let mut figures = telemetry::metrics::registry();
+
+    let spill = config.data_dir.join("spill");
+    std::fs::create_dir_all(&spill).with_context(|| format!("cannot create {}", spill.display()))?;
+    let blobs = blobstore::open(&config.storage, lifecycle.clone(), blobstore::Metrics::register(&mut figures), spill).await.context("blob store")?;
+    info!("blobs live in {}", blobs.describe());
+    let ops = match &config.http.debug_addr {
+        Some(address) => Some(listen::bind(address).await.context("http.debug.addr")?),
+        None => None,
+    };
+    let public = listen::bind(&config.http.addr).await.context("http.addr")?;
+    let raft = RaftStore::start(&config, &lifecycle, &mut figures).await.context("cluster")?;
+    let operators = http::admin::bind(&config.data_dir.join(SOCKET)).context("operators' socket")?;
+
+    let http_figures = http::Metrics::new(&mut figures);
+    let leads = {
+        let raft = raft.clone();
+        Arc::new(move || raft.is_leader())
+    };
+    let supervisor = Supervisor::new(lifecycle.clone(), leads.clone(), &mut figures);
+    let figures = Arc::new(figures);
+
+    // Not tracked: they serve until the very end, and end with this function.
+    let mut services = JoinSet::new();
+    if let Some(ops) = ops {
+        let (pages, listener) = (http::Ops::new(readiness.clone(), figures), listen::listen(ops)?);
+        services.spawn(http::server::serve(listener, lifecycle.clone(), None, move |request| pages.clone().handle(request)));
+    }
+    let operator = Arc::new(Operator { raft: raft.clone(), readiness: readiness.clone() });
+    services.spawn(http::admin::serve(operators, lifecycle.clone(), operator));
+
+    let node = Node { config, lifecycle, say, raft, blobs };
+    let result = tokio::select! {
+        result = node.establish() => result,
+        why = node.raft.failed() => Err(anyhow::anyhow!(why)),
+        () = node.lifecycle.leaving().cancelled() => {
+            node.lifecycle.stop();
+            node.raft.shutdown().await;
+            return Ok(());
+        }
+    };
+    if let Err(error) = result {
+        node.lifecycle.stop();
+        node.raft.shutdown().await;
+        return Err(error);
+    }
+
+    let metadata: Arc<dyn MetadataStore> = node.raft.clone();
+    let registry = Registry::new(metadata.clone(), node.blobs.clone(), node.lifecycle.clone(), node.settings());
+    let front = http::Front::new(registry, readiness, http_figures.clone(), node.config.log.access_log);
+    let public = listen::listen(public)?;
+    info!("serving on {}", public.local_addr()?);
+    let requests = node.lifecycle.clone();
+    let serve = http::server::serve(public, node.lifecycle.clone(), Some(http_figures), move |request| {
+        front.clone().handle_detached(request, requests.clone())
+    });
+    let accepting = node.lifecycle.spawn(serve);
+    supervisor.run(UploadReaper::new(metadata, node.blobs.clone()), REAP_INTERVAL);
+    node.serve(accepting).await
+}
+
+/// What start, watch and stop share.
+struct Node {
+    config: Config,
+    lifecycle: Lifecycle,
+    say: watch::Sender<Readiness>,
+    raft: Arc<RaftStore>,
+    blobs: Arc<dyn BlobStore>,
+}
+
+impl Node {
+    fn settings(&self) -> Settings {
+        let storage = &self.config.storage;
+        let defaults = Settings::default();
+        Settings {
+            delete: storage.delete,
+            redirect: storage.redirect,
+            upload_age: storage.upload_age,
+            upload_idle: defaults.upload_idle.min(storage.upload_age),
+            ..defaults
+        }
+    }
+
+    fn say(&self, readiness: Readiness) {
+        self.say.send_if_modified(|now| {
+            let changed = *now != readiness;
+            if changed {
+                info!("readiness: {readiness:?}");
+                *now = readiness;
+            }
+            changed
+        });
+    }
+
+    /// Waits for the cluster, ties it to the blob store, and says that it is ready.
+    async fn establish(&self) -> anyhow::Result<()> {
+        self.say(Readiness::Starting("waiting for the cluster".into()));
+        let cluster_id = loop {
+            let barrier = self.raft.barrier(Instant::now() + PATIENCE).await;
+            match (barrier, self.raft.cluster_id()) {
+                (Ok(()), Some(cluster_id)) => break cluster_id,
+                (Err(error), _) => warn!("no leader yet: {error}"),
+                (Ok(()), None) => {}
+            }
+            tokio::time::sleep(POLL).await;
+        };
+        self.say(Readiness::Starting("comparing the blob store's marker".into()));
+        let new_store = self.config.cluster.as_ref().is_some_and(|cluster| cluster.new_store);
+        let leads = || self.raft.is_leader();
+        store_marker::establish(&*self.raft, &*self.blobs, &leads, &cluster_id, new_store).await?;
+        self.say(Readiness::Ready);
+        Ok(())
+    }
+
+    /// Watches readiness until the soft stop, then stops in order.
+    async fn serve(&self, accepting: JoinHandle<()>) -> anyhow::Result<()> {
+        tokio::select! {
+            why = self.raft.failed() => {
+                self.lifecycle.stop();
+                bail!(why);
+            }
+            () = self.watch() => {}
+            () = self.lifecycle.leaving().cancelled() => {}
+        }
+        self.stop(accepting).await;
+        Ok(())
+    }
+
+    async fn watch(&self) {
+        loop {
+            tokio::time::sleep(readiness::INTERVAL).await;
+            let leaderless = Some(self.raft.leaderless()).filter(|gone| *gone > Duration::ZERO);
+            let peers = match leaderless {
+                Some(gone) if gone >= readiness::LEADERLESS_MAX => Some(self.raft.peers_have_leader().await),
+                _ => None,
+            };
+            if let Some(readiness) = readiness::decide(leaderless, peers) {
+                self.say(readiness);
+            }
+        }
+    }
+
+    async fn stop(&self, accepting: JoinHandle<()>) {
+        self.say(Readiness::Unready("stopping".into()));
+        let limit = self.config.http.drain_timeout;
+        let deadline = Instant::now() + limit;
+        if self.config.cluster.is_some() {
+            let lead = (limit / LEAD_SHARE).min(LEAD_MAX);
+            self.lifecycle.draining().run_until_cancelled(tokio::time::sleep(lead)).await;
+        }
+        self.lifecycle.drain();
+        // The listener has closed when this returns; what it accepted goes on.
+        let _ = accepting.await;
+        let left = deadline.saturating_duration_since(Instant::now());
+        tokio::select! {
+            done = self.lifecycle.drained(left) => {
+                if !done {
+                    warn!("the drain time is over; cutting off what still runs");
+                }
+            }
+            () = self.lifecycle.stopping().cancelled() => {}
+        }
+        self.raft.shutdown().await;
+        self.lifecycle.stop();
+    }
+}

@@ -1,0 +1,71 @@
+//! What operators may ask of this node.
+
+use crate::{
+    http::admin::Operations,
+    lifecycle::Readiness,
+    metadata::MetadataStore,
+    raft::RaftStore,
+};
+use async_trait::async_trait;
+use flotilla_proto::admin;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Answers from Raft's and the state's own view.
+pub(super) struct Operator {
+    pub(super) raft: Arc<RaftStore>,
+    pub(super) readiness: watch::Receiver<Readiness>,
+}
+
+#[async_trait]
+impl Operations for Operator {
+    async fn status(&self, hash: bool) -> anyhow::Result<serde_json::Value> {
+        let state_hash = match hash {
+            true => {
+                let (index, sha256) = self.raft.state_hash().await?;
+                Some(admin::StateHash { index, sha256: hex::encode(sha256) })
+            }
+            false => None,
+        };
+        let cluster = self.raft.view().and_then(|view| view.cluster()).unwrap_or_default();
+        let raft = self.raft.status();
+        let members = raft.nodes.into_iter().map(|node| admin::Member {
+            id: node.id,
+            name: node.name,
+            address: node.address,
+            disk_id: node.disk_id.to_string(),
+            voter: node.voter,
+        });
+        let status = admin::Status {
+            node_id: raft.node_id,
+            name: raft.name,
+            cluster_id: raft.cluster_id,
+            disk_id: raft.disk_id.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            role: raft.role.to_owned(),
+            leader: raft.leader,
+            term: raft.term,
+            last_log: raft.last_log_index,
+            committed: raft.committed_index,
+            applied_index: raft.applied_index,
+            purged: raft.purged_index,
+            members: members.collect(),
+            readiness: describe(&self.readiness.borrow()),
+            repositories: cluster.repositories,
+            blobs: cluster.blobs,
+            blob_bytes: cluster.blob_bytes,
+            sessions: cluster.sessions,
+            state_hash,
+        };
+        Ok(serde_json::to_value(status)?)
+    }
+}
+
+fn describe(readiness: &Readiness) -> String {
+    match readiness {
+        Readiness::Starting(why) => format!("starting: {why}"),
+        Readiness::Ready => "ready".to_owned(),
+        Readiness::Degraded => "degraded".to_owned(),
+        Readiness::Unready(why) => format!("unready: {why}"),
+    }
+}

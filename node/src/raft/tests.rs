@@ -1,0 +1,6 @@
+//! Clusters of real stores in one process, over loopback.
+
+mod cluster;
+mod identity;
+mod life;
+mod tls;

@@ -1,0 +1,28 @@
+use super::{Error, Page, Registry};
+use crate::metadata::{Command, Outcome};
+use flotilla_proto::oci::{Reference, RepositoryName, Tag};
+use flotilla_proto::wire::metadata as wire;
+
+impl Registry {
+    /// At most `limit` tags of a repository after `last`.
+    pub async fn tags(&self, name: &RepositoryName, last: Option<&str>, limit: usize) -> Result<Page, Error> {
+        let view = self.view().await?;
+        let repository = view.repository(name)?.ok_or_else(|| Error::NameUnknown(name.clone()))?;
+        let tags = view.tags(repository.id, last, limit + 1)?;
+        Ok(Page::cut(tags.iter().map(ToString::to_string).collect(), limit))
+    }
+
+    /// Deletes a tag, and only that.
+    pub async fn delete_tag(&self, name: &RepositoryName, tag: &Tag) -> Result<(), Error> {
+        if !self.0.settings.delete {
+            return Err(Error::DeletesDisabled);
+        }
+        let command = wire::DeleteTag { repository: name.to_string(), tag: tag.to_string(), expect: None };
+        match self.propose(Command::DeleteTag(command)).await? {
+            Outcome::Done(_) => Ok(()),
+            Outcome::RepositoryUnknown(_) => Err(Error::NameUnknown(name.clone())),
+            Outcome::TagUnknown(_) => Err(Error::ManifestUnknown(Reference::Tag(tag.clone()))),
+            other => Err(Error::unexpected(&other)),
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Stored bytes of every command, outcome and record: what old versions wrote must decode, and must be written alike, for all
+//! nodes' states to stay equal. New kinds are added by `FLOTILLA_GOLDEN=write cargo test -p flotilla-proto --test golden`;
+//! lines that exist must never change.
+
+use bytes::Bytes;
+use flotilla_proto::wire::metadata as wire;
+use prost::Message;
+use std::{fmt::Debug, fs, path::PathBuf};
+use wire::{TagExpectation, tag_expectation::Kind as Expect};
+use wire::{command::Kind as Command, ended::Result as End, object::State, outcome::Kind as Outcome};
+
+fn bytes(n: u8, length: usize) -> Bytes {
+    Bytes::from(vec![n; length])
+}
+
+fn id(n: u8) -> Bytes {
+    bytes(n, 16)
+}
+
+fn digest(n: u8) -> Bytes {
+    [[1].as_slice(), &[n; 32]].concat().into()
+}
+
+fn name() -> String {
+    "team/app".to_owned()
+}
+
+fn segment() -> wire::Segment {
+    wire::Segment { key: "c/i/1/ab/session-boot-0".to_owned(), length: 1 << 33 }
+}
+
+fn annotations() -> Vec<wire::Annotation> {
+    vec![wire::Annotation { key: "k".to_owned(), value: "v".to_owned() }]
+}
+
+/// One of each command. The match has no `_` arm: a new kind must be added to the list.
+fn commands() -> Vec<(&'static str, Command)> {
+    let expect = |kind| Some(TagExpectation { kind: Some(kind) });
+    let (cluster_id, incarnation, token) = ("c".to_owned(), "i".to_owned(), "t".to_owned());
+    let all = vec![
+        Command::Tick(wire::Tick { elapsed_ms: 5_000, term: 3 }),
+        Command::CreateStore(wire::CreateStore { cluster_id, incarnation, token: token.clone() }),
+        Command::MarkStore(wire::MarkStore { token }),
+        Command::OpenSession(wire::OpenSession {
+            session_id: id(1),
+            repository: name(),
+            algorithm: 2,
+            idle_ms: 21_600_000,
+            hard_ms: 604_800_000,
+        }),
+        Command::TouchSession(wire::TouchSession { session_id: id(1), idle_ms: 21_600_000 }),
+        Command::RecordChunk(wire::RecordChunk {
+            session_id: id(1),
+            from: 300,
+            hash_state: bytes(9, 40),
+            segment: Some(segment()),
+            idle_ms: 1,
+        }),
+        Command::CommitBlob(wire::CommitBlob {
+            session_id: id(1),
+            at: 300,
+            segment: Some(segment()),
+            digest: digest(4),
+            size: 300 + (1 << 33),
+            new_repository_id: id(2),
+        }),
+        Command::CancelSession(wire::CancelSession { session_id: id(1), repository: name() }),
+        Command::ExpireSessions(wire::ExpireSessions { session_ids: vec![id(1), id(2)] }),
+        Command::DiscardObject(wire::DiscardObject { segment: Some(segment()) }),
+        Command::MountBlob(wire::MountBlob {
+            from: Some(name()),
+            to: name(),
+            digest: digest(4),
+            new_repository_id: id(2),
+        }),
+        Command::DeleteBlobLink(wire::DeleteBlobLink { repository: name(), digest: digest(4) }),
+        Command::PutManifest(wire::PutManifest {
+            repository: name(),
+            digest: digest(5),
+            media_type: "m".to_owned(),
+            body: Bytes::from_static(b"{}"),
+            blobs: vec![digest(4), digest(6)],
+            children: vec![digest(7)],
+            subject: Some(digest(8)),
+            artifact_type: Some("a".to_owned()),
+            annotations: annotations(),
+            tags: vec!["v1".to_owned()],
+            expect: expect(Expect::Absent(true)),
+            allow_missing_children: true,
+            new_repository_id: id(2),
+        }),
+        Command::DeleteManifest(wire::DeleteManifest { repository: name(), digest: digest(5), tags_max: 100 }),
+        Command::DeleteTag(wire::DeleteTag {
+            repository: name(),
+            tag: "v1".to_owned(),
+            expect: expect(Expect::Digest(digest(5))),
+        }),
+        Command::StartDelete(wire::StartDelete { limit: 1_000 }),
+        Command::DeletesDone(wire::DeletesDone { keys: vec![segment().key] }),
+        Command::AllocateNodeId(wire::AllocateNodeId { disk_id: id(3) }),
+    ];
+    let named = |command: Command| {
+        let name = match &command {
+            Command::Tick(_) => "tick",
+            Command::CreateStore(_) => "create_store",
+            Command::MarkStore(_) => "mark_store",
+            Command::OpenSession(_) => "open_session",
+            Command::TouchSession(_) => "touch_session",
+            Command::RecordChunk(_) => "record_chunk",
+            Command::CommitBlob(_) => "commit_blob",
+            Command::CancelSession(_) => "cancel_session",
+            Command::ExpireSessions(_) => "expire_sessions",
+            Command::DiscardObject(_) => "discard_object",
+            Command::MountBlob(_) => "mount_blob",
+            Command::DeleteBlobLink(_) => "delete_blob_link",
+            Command::PutManifest(_) => "put_manifest",
+            Command::DeleteManifest(_) => "delete_manifest",
+            Command::DeleteTag(_) => "delete_tag",
+            Command::StartDelete(_) => "start_delete",
+            Command::DeletesDone(_) => "deletes_done",
+            Command::AllocateNodeId(_) => "allocate_node_id",
+        };
+        (name, command)
+    };
+    all.into_iter().map(named).collect()
+}
+
+fn committed() -> wire::BlobCommitted {
+    wire::BlobCommitted { digest: digest(4), size: 300, existed: true }
+}
+
+fn ended() -> wire::Ended {
+    wire::Ended { repository: name(), result: Some(End::Committed(committed())), at_mono: 77 }
+}
+
+/// One of each outcome; no `_` arm either.
+fn outcomes() -> Vec<(&'static str, Outcome)> {
+    let (cluster_id, incarnation, token) = ("c".to_owned(), "i".to_owned(), "t".to_owned());
+    let all = vec![
+        Outcome::Done(wire::Done { count: 3 }),
+        Outcome::StoreCreated(wire::StoreCreated { cluster_id, incarnation, token }),
+        Outcome::SessionOpened(wire::SessionOpened { hour: 12 }),
+        Outcome::ChunkRecorded(wire::ChunkRecorded { offset: 300 }),
+        Outcome::SessionUnknown(wire::SessionUnknown { ended: Some(ended()) }),
+        Outcome::OffsetMismatch(wire::OffsetMismatch { offset: 300 }),
+        Outcome::SessionFull(wire::SessionFull { offset: 300 }),
+        Outcome::BlobCommitted(committed()),
+        Outcome::BlobMounted(wire::BlobMounted { size: 300 }),
+        Outcome::BlobUnknown(wire::BlobUnknown {}),
+        Outcome::BlobReferenced(wire::BlobReferenced { references: 2 }),
+        Outcome::ManifestPut(wire::ManifestPut { digest: digest(5), created: true }),
+        Outcome::ManifestRejected(wire::ManifestRejected {
+            missing_blobs: vec![digest(4)],
+            missing_children: vec![digest(7)],
+        }),
+        Outcome::PreconditionFailed(wire::PreconditionFailed { actual: Some(digest(5)) }),
+        Outcome::ManifestUnknown(wire::ManifestUnknown {}),
+        Outcome::ManifestReferenced(wire::ManifestReferenced { parents: vec![digest(7)] }),
+        Outcome::ManifestShrunk(wire::ManifestShrunk {}),
+        Outcome::TagUnknown(wire::TagUnknown {}),
+        Outcome::NodeIdAllocated(wire::NodeIdAllocated { node_id: 65_541 }),
+        Outcome::RepositoryUnknown(wire::RepositoryUnknown {}),
+        Outcome::Unsupported(wire::Unsupported {}),
+    ];
+    let named = |outcome: Outcome| {
+        let name = match &outcome {
+            Outcome::Done(_) => "done",
+            Outcome::StoreCreated(_) => "store_created",
+            Outcome::SessionOpened(_) => "session_opened",
+            Outcome::ChunkRecorded(_) => "chunk_recorded",
+            Outcome::SessionUnknown(_) => "session_unknown",
+            Outcome::OffsetMismatch(_) => "offset_mismatch",
+            Outcome::SessionFull(_) => "session_full",
+            Outcome::BlobCommitted(_) => "blob_committed",
+            Outcome::BlobMounted(_) => "blob_mounted",
+            Outcome::BlobUnknown(_) => "blob_unknown",
+            Outcome::BlobReferenced(_) => "blob_referenced",
+            Outcome::ManifestPut(_) => "manifest_put",
+            Outcome::ManifestRejected(_) => "manifest_rejected",
+            Outcome::PreconditionFailed(_) => "precondition_failed",
+            Outcome::ManifestUnknown(_) => "manifest_unknown",
+            Outcome::ManifestReferenced(_) => "manifest_referenced",
+            Outcome::ManifestShrunk(_) => "manifest_shrunk",
+            Outcome::TagUnknown(_) => "tag_unknown",
+            Outcome::NodeIdAllocated(_) => "node_id_allocated",
+            Outcome::RepositoryUnknown(_) => "repository_unknown",
+            Outcome::Unsupported(_) => "unsupported",
+        };
+        (name, outcome)
+    };
+    all.into_iter().map(named).collect()
+}
+
+/// Compares `values` with the lines `name hex` of a file.
+fn check<M: Message + Default + PartialEq + Debug>(file: &str, values: &[(&str, M)]) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
+    let mut stored = fs::read_to_string(&path).unwrap_or_default();
+    for (name, value) in values {
+        let line = stored.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let Some(line) = line else {
+            assert_eq!(std::env::var("FLOTILLA_GOLDEN").as_deref(), Ok("write"), "{file} lacks {name}");
+            stored += &format!("{name} {}\n", hex::encode(value.encode_to_vec()));
+            continue;
+        };
+        let golden = hex::decode(line).expect("hexadecimal");
+        let decoded = M::decode(golden.as_slice()).expect("old bytes decode");
+        assert_eq!(decoded, *value, "{name} decodes to another value");
+        assert_eq!(hex::encode(decoded.encode_to_vec()), line, "{name} is encoded in another way");
+    }
+    let known = |line: &&str| values.iter().any(|(name, _)| line.split(' ').next() == Some(*name));
+    assert_eq!(stored.lines().filter(known).count(), stored.lines().count(), "{file} has lines no value checks");
+    if std::env::var("FLOTILLA_GOLDEN").as_deref() == Ok("write") {
+        fs::write(&path, stored).expect("golden file is writable");
+    }
+}
+
+fn check_record<M: Message + Default + PartialEq + Debug>(name: &str, record: M) {
+    check(&format!("record_{name}.txt"), &[(name, record)]);
+}
+
+#[test]
+fn commands_keep_their_bytes() {
+    let operation = |command| wire::Operation {
+        request_id: id(8),
+        proposed_wall: 1_700_000_000_000,
+        command: Some(wire::Command { kind: Some(command) }),
+    };
+    let batches: Vec<_> = commands()
+        .into_iter()
+        .map(|(name, command)| (name, wire::Batch { operations: vec![operation(command)] }))
+        .collect();
+    check("commands.txt", &batches);
+}
+
+#[test]
+fn outcomes_keep_their_bytes() {
+    let wrapped = |(name, outcome)| (name, wire::Outcome { kind: Some(outcome) });
+    check("outcomes.txt", &outcomes().into_iter().map(wrapped).collect::<Vec<_>>());
+}
+
+#[test]
+fn records_keep_their_bytes() {
+    let (cluster_id, incarnation, token) = ("c".to_owned(), "i".to_owned(), "t".to_owned());
+    check_record(
+        "cluster",
+        wire::Cluster {
+            mono: 1,
+            wall: 2,
+            feature_level: 3,
+            store: Some(wire::Store { cluster_id, incarnation, token, marked: true }),
+            tick_term: 4,
+            repositories: 5,
+            blobs: 6,
+            blob_bytes: 7,
+            sessions: 8,
+            last_node_id: 65_541,
+        },
+    );
+    check_record(
+        "repository",
+        wire::Repository { id: id(2), name: name(), created_wall: 1, tags: 2, manifests: 3, links: 4, bytes: 5 },
+    );
+    check_record(
+        "session",
+        wire::Session {
+            repository: name(),
+            hour: 1,
+            offset: 2,
+            hash_state: bytes(9, 40),
+            algorithm: 1,
+            segments: 3,
+            idle_by_mono: 4,
+            hard_by_mono: 5,
+            opened_wall: 6,
+        },
+    );
+    check_record("segment", segment());
+    check_record("hour", wire::Hour { open: 1, last_end_mono: 2 });
+    let end = |result| wire::Ended { result: Some(result), ..ended() };
+    check(
+        "record_ended.txt",
+        &[("committed", ended()), ("cancelled", end(End::Cancelled(true))), ("expired", end(End::Expired(true)))],
+    );
+    check_record("blob", wire::Blob { size: 300, segment_list: id(1), segments: 2, links: 3, suspect: true });
+    check_record("link", wire::Link { references: 3 });
+    check_record(
+        "manifest",
+        wire::Manifest {
+            media_type: "m".to_owned(),
+            size: 2,
+            blobs: vec![digest(4)],
+            children: vec![digest(7)],
+            subject: Some(digest(8)),
+            artifact_type: Some("a".to_owned()),
+            annotations: annotations(),
+            tags: 1,
+            created_wall: 2,
+        },
+    );
+    check_record("tag", wire::Tag { digest: digest(5), version: 2, at_wall: 3 });
+    let object = |state| wire::Object { state: Some(state) };
+    let deleting = State::Deleting(wire::Deleting { tries: 2 });
+    check("record_object.txt", &[("live", object(State::Live(id(1)))), ("deleting", object(deleting))]);
+    check_record("garbage_list", wire::GarbageList { next: 1, segments: 2 });
+    check_record("condemned_list", wire::CondemnedList { segments: 2 });
+    let outcome = Some(wire::Outcome { kind: Some(Outcome::Done(wire::Done { count: 1 })) });
+    check_record("remembered", wire::Remembered { outcome, at_mono: 5 });
+}

@@ -30,6 +30,13 @@ impl History {
         Read(self.acknowledged.load(Ordering::SeqCst))
     }
 
+    /// The newest version begun so far that leaves `residue` when divided by `modulus`: for writers whose values repeat.
+    pub fn newest(&self, residue: u64, modulus: u64) -> u64 {
+        let begun = self.begun.load(Ordering::SeqCst);
+        let behind = (begun % modulus + modulus - residue) % modulus;
+        begun.saturating_sub(behind)
+    }
+
     /// The reader got `version`.
     ///
     /// # Errors
@@ -49,6 +56,15 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::History;
+
+    #[test]
+    fn the_newest_version_of_a_residue_is_at_most_the_newest_begun() {
+        let history = History::default();
+        history.begin(1203);
+        assert_eq!(history.newest(3, 500), 1003);
+        assert_eq!(history.newest(203, 500), 1203);
+        assert_eq!(history.newest(204, 500), 704);
+    }
 
     #[test]
     fn an_answer_older_than_what_was_acknowledged_is_stale() {

@@ -87,6 +87,8 @@ pub struct Status {
     pub term: u64,
     /// Index of the last entry it applied.
     pub applied_index: u64,
+    /// The members, each with `id` and `voter`.
+    pub members: Vec<serde_json::Value>,
     /// Hash of its state.
     pub state_hash: Option<StateHash>,
 }

@@ -30,18 +30,24 @@ struct Samples {
     dir: TempDir,
     ten_layers: Layout,
     two_platforms: Layout,
-    /// A tar with one layer of over 100 MB, as `docker import` wants it.
-    rootfs: Option<PathBuf>,
+    /// A Debian root file system as a tar, as `docker import` wants it, and as an image with one layer of over 100 MB.
+    rootfs: Option<(PathBuf, Layout)>,
 }
 
 impl Samples {
     async fn make(test: &str) -> Self {
-        let dir = TempDir::new().unwrap();
+        // podman derives an image's name from this path: no capitals.
+        let name = format!("flotilla-{}-{}", std::process::id(), flotilla_tests::ports::free());
+        let dir = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir().unwrap();
         let sizes: Vec<u64> = (1..=10).map(|number| number * 150_000).collect();
         let ten_layers = Layout::image(&dir.path().join("ten"), 11, &sizes).unwrap();
         let two_platforms = Layout::two_platforms(&dir.path().join("two"), 22).unwrap();
         let rootfs = match debian_rootfs().await.unwrap() {
-            Ok(tar) => Some(tar),
+            Ok(tar) => {
+                let layout = Layout::of_tar(&dir.path().join("rootfs"), &tar).unwrap();
+                assert!(layout.blobs[0].1 > 100_000_000, "the layer is too small: {:?}", layout.blobs);
+                Some((tar, layout))
+            }
             Err(why) => {
                 skip(&format!("{test}: Debian root file system"), &why);
                 None
@@ -99,7 +105,9 @@ async fn every_client(test: &str, registry: &str, nodes: &[String]) {
 }
 
 async fn skopeo(samples: &Samples, registry: &str, nodes: &[String]) -> Result<()> {
-    for (name, layout, all) in [("ten", &samples.ten_layers, false), ("two", &samples.two_platforms, true)] {
+    let rootfs = samples.rootfs.iter().map(|(_, layout)| ("rootfs", layout, false));
+    let small = [("ten", &samples.ten_layers, false), ("two", &samples.two_platforms, true)];
+    for (name, layout, all) in small.into_iter().chain(rootfs) {
         let image = format!("docker://{registry}/skopeo/{name}:latest");
         let mut push = Command::new("skopeo");
         push.args(["--insecure-policy", "copy", "--dest-tls-verify=false"]).args(all.then_some("--all"));
@@ -125,28 +133,29 @@ async fn containers_tool(tool: &str, samples: &Samples, registry: &str, nodes: &
         command.args(["--storage-driver", "vfs"]).args(arguments);
         command
     };
-    let repository = format!("{tool}/ten");
-    let image = format!("{registry}/{repository}:latest");
-    let id = run(&mut command(&["pull", "-q", &samples.ten_layers.source()]), LIMIT).await?;
-    run(&mut command(&["push", "--tls-verify=false", id.trim(), &format!("docker://{image}")]), LIMIT).await?;
-    let pushed = check_tag(&repository, "latest", nodes).await?;
-    run(&mut command(&["rmi", "--all", "--force"]), LIMIT).await?;
-    run(&mut command(&["pull", "-q", "--tls-verify=false", &format!("docker://{image}")]), LIMIT).await?;
-    let shown = match tool {
-        "podman" => run(&mut command(&["image", "inspect", &image]), LIMIT).await?,
-        _ => run(&mut command(&["inspect", "--type", "image", &image]), LIMIT).await?,
-    };
-    assert!(shown.contains(&pushed), "{tool} does not show digest {pushed}: {shown}");
-
-    // A two-platform list out of the registry, pushed under another name with all its images.
-    let list = format!("{tool}-list");
-    let source = format!("docker://{registry}/skopeo/two:latest");
-    if missing(&["skopeo"]).is_empty() {
-        run(&mut command(&["manifest", "create", "--tls-verify=false", "--all", &list, &source]), LIMIT).await?;
-        let target = format!("docker://{registry}/{tool}/two:latest");
-        run(&mut command(&["manifest", "push", "--tls-verify=false", "--all", &list, &target]), LIMIT).await?;
-        check_tag(&format!("{tool}/two"), "latest", nodes).await?;
+    let rootfs = samples.rootfs.iter().map(|(_, layout)| ("rootfs", layout));
+    for (name, layout) in [("ten", &samples.ten_layers)].into_iter().chain(rootfs) {
+        let repository = format!("{tool}/{name}");
+        let image = format!("{registry}/{repository}:latest");
+        let id = run(&mut command(&["pull", "-q", &layout.source()]), LIMIT).await?;
+        run(&mut command(&["push", "--tls-verify=false", id.trim(), &format!("docker://{image}")]), LIMIT).await?;
+        let pushed = check_tag(&repository, "latest", nodes).await?;
+        run(&mut command(&["rmi", "--all", "--force"]), LIMIT).await?;
+        run(&mut command(&["pull", "-q", "--tls-verify=false", &format!("docker://{image}")]), LIMIT).await?;
+        let shown = match tool {
+            "podman" => run(&mut command(&["image", "inspect", &image]), LIMIT).await?,
+            _ => run(&mut command(&["inspect", "--type", "image", &image]), LIMIT).await?,
+        };
+        assert!(shown.contains(&pushed), "{tool} does not show digest {pushed}: {shown}");
     }
+
+    // A list of both platforms, out of an OCI layout, pushed with all its images.
+    let list = format!("{tool}-list");
+    let source = samples.two_platforms.source();
+    run(&mut command(&["manifest", "create", "--all", &list, &source]), LIMIT).await?;
+    let target = format!("docker://{registry}/{tool}/two:latest");
+    run(&mut command(&["manifest", "push", "--tls-verify=false", "--all", &list, &target]), LIMIT).await?;
+    check_tag(&format!("{tool}/two"), "latest", nodes).await?;
     Ok(())
 }
 
@@ -182,7 +191,7 @@ async fn docker(
         engine.docker(cli, &["manifest", "push", "--insecure", &list]).await?;
         check_tag(&format!("{name}/two"), "latest", nodes).await?;
     }
-    if let Some(tar) = &samples.rootfs {
+    if let Some((tar, _)) = &samples.rootfs {
         let tar = tar.display().to_string();
         engine.docker(cli, &["import", &tar, "rootfs:latest"]).await?;
         let image = format!("{registry}/{name}/rootfs:latest");

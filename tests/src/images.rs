@@ -56,6 +56,16 @@ impl Layout {
         layout.finish(image)
     }
 
+    /// An image whose only layer is this tar.
+    pub fn of_tar(dir: &Path, tar: &Path) -> Result<Self> {
+        let mut layout = Self::empty(dir)?;
+        let mut out = layout.part()?;
+        std::io::copy(&mut std::fs::File::open(tar)?, &mut out)?;
+        let layer = layout.keep(out)?;
+        let image = layout.image_of(&[layer], "amd64")?;
+        layout.finish(image)
+    }
+
     /// An index of two platforms, each with two layers.
     pub fn two_platforms(dir: &Path, seed: u64) -> Result<Self> {
         let mut layout = Self::empty(dir)?;
@@ -91,6 +101,10 @@ impl Layout {
         for (number, size) in layers.iter().enumerate() {
             descriptors.push(self.add_layer(seed.wrapping_mul(1000) + number as u64, number, *size)?);
         }
+        self.image_of(&descriptors, architecture)
+    }
+
+    fn image_of(&mut self, descriptors: &[Descriptor], architecture: &str) -> Result<Descriptor> {
         let diff_ids: Vec<_> = descriptors.iter().map(|layer| layer.digest.clone()).collect();
         let config = serde_json::json!({"architecture": architecture, "os": "linux", "config": {"Cmd": ["/bin/true"]},
             "rootfs": {"type": "layers", "diff_ids": diff_ids}});
@@ -111,8 +125,7 @@ impl Layout {
 
     /// A tar with one file of noise.
     fn add_layer(&mut self, seed: u64, number: usize, size: u64) -> Result<Descriptor> {
-        let part = self.dir.join("part");
-        let mut out = Hashing { file: BufWriter::new(std::fs::File::create(&part)?), hash: Sha256::new(), length: 0 };
+        let mut out = self.part()?;
         out.write_all(&tar_header(&format!("layer-{number}-{seed}"), size))?;
         let mut noise = Noise::new(seed, size);
         while let Some(bytes) = noise.take() {
@@ -121,9 +134,20 @@ impl Layout {
         // Padding to a block, then two empty blocks.
         let padding = usize::try_from((512 - size % 512) % 512)? + 1024;
         out.write_all(&vec![0; padding])?;
+        self.keep(out)
+    }
+
+    /// A layer to be written.
+    fn part(&self) -> Result<Hashing> {
+        let file = BufWriter::new(std::fs::File::create(self.dir.join("part"))?);
+        Ok(Hashing { file, hash: Sha256::new(), length: 0 })
+    }
+
+    /// Puts a written layer in its place.
+    fn keep(&mut self, mut out: Hashing) -> Result<Descriptor> {
         out.flush()?;
         let (digest, length) = (format!("sha256:{}", hex::encode(out.hash.finalize())), out.length);
-        std::fs::rename(part, self.path(&digest))?;
+        std::fs::rename(self.dir.join("part"), self.path(&digest))?;
         self.blobs.push((digest.clone(), length));
         Ok(descriptor("application/vnd.oci.image.layer.v1.tar", digest, length))
     }

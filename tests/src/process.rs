@@ -115,10 +115,11 @@ fn memory(pid: u32, key: &str) -> u64 {
 /// # Errors
 /// When it cannot start, fails (with both outputs in the error), or takes longer than `limit` (it is killed then).
 pub async fn run(command: &mut Command, limit: Duration) -> Result<String> {
+    let shown = format!("{command:?}");
     let output = output(command, limit).await?;
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     if !output.status.success() {
-        bail!("{command:?}: {}\n{text}", output.status);
+        bail!("{shown}: {}\n{text}", output.status);
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -35,10 +35,10 @@ fn configuration<S: AsRef<str>>(listen: &str, nodes: &[S]) -> Result<String> {
     let mut text = format!(
         "global\n  maxconn 2000\ndefaults\n  mode http\n  timeout connect 2s\n  timeout client 10m\n  timeout server 10m\n  \
          timeout http-keep-alive 1m\n  option redispatch\n  retries 3\n  \
-         retry-on conn-failure empty-response 503\nfrontend registry\n  \
+         retry-on conn-failure\nfrontend registry\n  \
          bind {listen}\n  default_backend nodes\nbackend nodes\n  balance roundrobin\n  http-reuse safe\n  \
          option httpchk\n  http-check send meth GET uri /readyz\n  http-check expect status 200\n  \
-         default-server check inter 200ms fall 1 rise 1 on-marked-down shutdown-sessions\n"
+         default-server check inter 200ms fall 1 rise 1\n"
     );
     for (number, node) in nodes.iter().enumerate() {
         writeln!(text, "  server node{number} {}", node.as_ref())?;

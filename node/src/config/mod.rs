@@ -1,6 +1,25 @@
-//! The checked configuration. Loading and validation: `load`.
+//! The checked configuration, and how it is loaded: the YAML file of registry:2 with `REGISTRY_*` variables over it.
+//! Knows nothing of the rooms it configures; reads the one file it is told to and no environment of its own. `keys` is the
+//! table of every key and what becomes of it; read `load` next.
+
+pub mod address;
+mod docs;
+mod keys;
+mod load;
+mod mistake;
+mod overrides;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use docs::manual;
+pub use load::{DEFAULT_FILES, Loaded, from_yaml, load};
+pub use mistake::{Mistake, Mistakes, Notice};
 
 use std::{path::PathBuf, time::Duration};
+
+/// Keys of `storage` that name no driver.
+const GENERAL_STORAGE_KEYS: [&str; 5] = ["cache", "delete", "maintenance", "redirect", "tag"];
 
 /// Everything a node is told.
 #[derive(Clone, Debug)]

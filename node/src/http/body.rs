@@ -8,7 +8,10 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -72,12 +75,17 @@ impl http_body::Body for Body {
 
 /// The body of a request: a handler reads it as a stream; what it leaves can be drained afterwards.
 #[derive(Clone)]
-pub struct RequestBody(Arc<Mutex<Incoming>>);
+pub struct RequestBody(Arc<Shared>);
+
+struct Shared {
+    incoming: Mutex<Incoming>,
+    received: AtomicU64,
+}
 
 impl RequestBody {
     /// Wraps the connection's body.
     pub fn new(incoming: Incoming) -> Self {
-        Self(Arc::new(Mutex::new(incoming)))
+        Self(Arc::new(Shared { incoming: Mutex::new(incoming), received: AtomicU64::new(0) }))
     }
 
     /// For the registry.
@@ -126,9 +134,14 @@ impl RequestBody {
         timeout(DRAIN_LIMIT, rest).await.unwrap_or(false)
     }
 
+    /// Bytes read so far.
+    pub fn received(&self) -> u64 {
+        self.0.received.load(Ordering::Relaxed)
+    }
+
     /// Whether nothing is left.
     pub fn is_end(&self) -> bool {
-        self.0.lock().expect("no holder panics").is_end_stream()
+        self.0.incoming.lock().expect("no holder panics").is_end_stream()
     }
 }
 
@@ -136,11 +149,14 @@ impl Stream for RequestBody {
     type Item = Result<Bytes, BodyError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut incoming = self.0.lock().expect("no holder panics");
+        let mut incoming = self.0.incoming.lock().expect("no holder panics");
         loop {
             return match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(bytes) => Poll::Ready(Some(Ok(bytes))),
+                    Ok(bytes) => {
+                        self.0.received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                        Poll::Ready(Some(Ok(bytes)))
+                    }
                     Err(_trailers) => continue,
                 },
                 Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),

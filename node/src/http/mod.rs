@@ -7,7 +7,7 @@ pub mod admin;
 pub mod body;
 pub mod error;
 mod headers;
-pub mod metrics;
+mod metrics;
 pub mod ops;
 mod query;
 mod range;
@@ -18,3 +18,6 @@ mod v2;
 pub use metrics::Metrics;
 pub use ops::Ops;
 pub use router::Front;
+
+#[cfg(test)]
+mod tests;

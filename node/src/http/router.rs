@@ -146,10 +146,8 @@ impl Front {
     async fn end_body(&self, head: &Parts, body: RequestBody, response: &mut Response<Body>) {
         // A client that waits for `100 Continue` has sent nothing, and reading would ask it to.
         let waits = head.headers.contains_key(header::EXPECT) && !response.status().is_success();
-        if waits || !body.drain().await {
-            if head.version < http::Version::HTTP_2 {
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            }
+        if (waits || !body.drain().await) && head.version < http::Version::HTTP_2 {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
     }
 

@@ -50,7 +50,9 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
 
     let spill = config.data_dir.join("spill");
     std::fs::create_dir_all(&spill).with_context(|| format!("cannot create {}", spill.display()))?;
-    let blobs = blobstore::open(&config.storage, lifecycle.clone(), blobstore::Metrics::register(&mut figures), spill).await.context("blob store")?;
+    let blobs = blobstore::open(&config.storage, lifecycle.clone(), blobstore::Metrics::register(&mut figures), spill)
+        .await
+        .context("blob store")?;
     info!("blobs live in {}", blobs.describe());
     let ops = match &config.http.debug_addr {
         Some(address) => Some(listen::bind(address).await.context("http.debug.addr")?),
@@ -72,7 +74,9 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let mut services = JoinSet::new();
     if let Some(ops) = ops {
         let (pages, listener) = (http::Ops::new(readiness.clone(), figures), listen::listen(ops)?);
-        services.spawn(http::server::serve(listener, lifecycle.clone(), None, move |request| pages.clone().handle(request)));
+        services.spawn(http::server::serve(listener, lifecycle.clone(), None, move |request| {
+            pages.clone().handle(request)
+        }));
     }
     let operator = Arc::new(Operator { raft: raft.clone(), readiness: readiness.clone() });
     services.spawn(http::admin::serve(operators, lifecycle.clone(), operator));

@@ -1,11 +1,6 @@
 //! What operators may ask of this node.
 
-use crate::{
-    http::admin::Operations,
-    lifecycle::Readiness,
-    metadata::MetadataStore,
-    raft::RaftStore,
-};
+use crate::{http::admin::Operations, lifecycle::Readiness, metadata::MetadataStore, raft::RaftStore};
 use async_trait::async_trait;
 use flotilla_proto::admin;
 use std::sync::Arc;

@@ -117,7 +117,8 @@ pub(super) async fn establish(
             Step::Wait => tokio::time::sleep(POLL).await,
             Step::Create => {
                 let id = || Uuid::new_v4().simple().to_string();
-                let create = wire::CreateStore { cluster_id: cluster_id.to_owned(), incarnation: short(&id()), token: id() };
+                let create =
+                    wire::CreateStore { cluster_id: cluster_id.to_owned(), incarnation: short(&id()), token: id() };
                 metadata.propose(Command::CreateStore(create), Instant::now() + PATIENCE).await?;
             }
             Step::Write(marker) => {
@@ -180,22 +181,24 @@ mod tests {
 
     #[test]
     fn metadata_and_store_that_do_not_belong_together_are_refused() {
-        let refused = |store, found, new_store| {
-            [true, false].into_iter().all(|leads| {
-                matches!(next(Option::clone(store), Option::clone(found), leads, new_store, "x"), Step::Refuse(_))
-            })
+        let refused = |store: Option<wire::Store>, found: Option<Marker>, new_store| {
+            let step = |leads| next(store.clone(), found.clone(), leads, new_store, "x");
+            [true, false].into_iter().all(|leads| matches!(step(leads), Step::Refuse(_)))
         };
-        assert!(refused(&None, &marker("a"), false), "lost metadata");
-        assert!(refused(&store("a", true), &marker("b"), false), "wrong bucket");
-        assert!(refused(&store("a", true), &marker("b"), true), "wrong bucket, newstore left in the file");
-        assert!(refused(&store("a", false), &marker("b"), false), "another cluster was faster");
-        assert!(refused(&store("a", true), &None, false), "unshared directory");
-        assert!(refused(&store("a", true), &None, true), "unshared directory, newstore left in the file");
+        assert!(refused(None, marker("a"), false), "lost metadata");
+        assert!(refused(store("a", true), marker("b"), false), "wrong bucket");
+        assert!(refused(store("a", true), marker("b"), true), "wrong bucket, newstore left in the file");
+        assert!(refused(store("a", false), marker("b"), false), "another cluster was faster");
+        assert!(refused(store("a", true), None, false), "unshared directory");
+        assert!(refused(store("a", true), None, true), "unshared directory, newstore left in the file");
     }
 
     #[test]
     fn newstore_takes_a_store_over_once() {
         assert_eq!(next(None, marker("old"), true, true, "x"), Step::Create);
-        assert_eq!(next(store("new", false), marker("old"), true, true, "x"), Step::Write(marker("new").expect("some")));
+        assert_eq!(
+            next(store("new", false), marker("old"), true, true, "x"),
+            Step::Write(marker("new").expect("some"))
+        );
     }
 }

@@ -65,8 +65,8 @@ pub enum Error {
     DigestMismatch {
         /// From the client.
         expected: Digest,
-        /// In truth.
-        actual: Digest,
+        /// In truth. (Boxed to keep errors small.)
+        actual: Box<Digest>,
     },
     /// The body is longer or shorter than stated.
     #[error("the body has {actual} bytes instead of {expected}")]

@@ -104,7 +104,7 @@ impl Registry {
         if let Reference::Digest(expected) = reference
             && *expected != digest
         {
-            return Err(Error::DigestMismatch { expected: *expected, actual: digest });
+            return Err(Error::DigestMismatch { expected: *expected, actual: Box::new(digest) });
         }
         self.check_sizes(name, &manifest).await?;
 
@@ -130,6 +130,8 @@ impl Registry {
                 let missing = missing.missing_blobs.iter().chain(&missing.missing_children);
                 Err(Error::ManifestBlobUnknown(missing.filter_map(|digest| Digest::from_bytes(digest)).collect()))
             }
+            // More items than a command may have; the rest of the command is ours.
+            Outcome::Unsupported(_) => Err(oci::ManifestError::TooManyDescriptors.into()),
             Outcome::PreconditionFailed(_) => Err(Error::PreconditionFailed),
             other => Err(Error::unexpected(&other)),
         }

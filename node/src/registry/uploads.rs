@@ -130,7 +130,7 @@ impl Registry {
         digest: Digest,
     ) -> Result<Option<u64>, Error> {
         let view = self.view().await?;
-        if !view.blob_anywhere(&digest)?.is_some_and(|blob| !blob.suspect) {
+        if view.blob_anywhere(&digest)?.is_none_or(|blob| blob.suspect) {
             return Ok(None); // no log entry for what cannot succeed
         }
         drop(view);
@@ -220,7 +220,7 @@ impl Registry {
             if let Some((_, writer)) = object {
                 writer.abort().await; // the object never came to be
             }
-            return Err(Error::DigestMismatch { expected: digest, actual });
+            return Err(Error::DigestMismatch { expected: digest, actual: Box::new(actual) });
         }
 
         let (id, at) = (session.id, session.record.offset);

@@ -3,6 +3,7 @@
 //! A file is written under a temporary name in its final folder, synced and renamed; a crash leaves at most temporaries.
 //! All file I/O runs on the blocking pool, in hops as few and as large as possible. Read `writer` next.
 
+mod direct;
 mod durable;
 mod reader;
 mod writer;
@@ -37,6 +38,7 @@ struct Shared {
     folders: durable::Folders,
     lifecycle: Lifecycle,
     metrics: Metrics,
+    direct: direct::Pool,
     /// Received bytes that no file has yet, of all writers.
     held: AtomicUsize,
     /// Whether this process has seen the marker: if it is gone later, the directory is not mounted.
@@ -51,7 +53,7 @@ impl Filesystem {
             let folders = durable::Folders::new(root.clone());
             folders.create(&root).and_then(|()| folders.sync(&root)).map_err(|source| failed(&root, source))?;
             let (held, marked) = (AtomicUsize::new(0), AtomicBool::new(root.join(MARKER).exists()));
-            Ok(Shared { root, folders, lifecycle, metrics, held, marked })
+            Ok(Shared { root, folders, lifecycle, metrics, direct: direct::Pool::new(), held, marked })
         });
         Ok(Self(Arc::new(shared.await?)))
     }

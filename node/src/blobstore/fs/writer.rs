@@ -1,4 +1,8 @@
-use super::{Shared, durable, failed};
+use super::{
+    Shared,
+    direct::{self, Buffer, Seat},
+    durable, failed,
+};
 use crate::blobstore::{Error, Key, ObjectWriter, Operation};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -27,13 +31,22 @@ const SYNC_EVERY: u64 = 32 * 1024 * 1024;
 const SLICES_MAX: usize = 512;
 
 /// Streams one object into a temporary file. The file is opened by the first hop, so a small object takes one hop.
+///
+/// A large object, if a seat is free, is copied into aligned buffers and written past the page cache (see `direct`).
 pub(super) struct Writer {
     shared: Arc<Shared>,
+    direct: Option<Direct>,
     pending: Vec<Bytes>,
     pending_bytes: usize,
     target: State,
     sync: Option<JoinHandle<io::Result<()>>>,
     unsynced: u64,
+}
+
+/// A large object's way past the page cache.
+struct Direct {
+    seat: Seat,
+    filling: Buffer,
 }
 
 enum State {
@@ -58,7 +71,8 @@ impl Writer {
         let mut temporary = path.clone().into_os_string();
         temporary.push(".tmp");
         let target = Target { shared: shared.clone(), temporary: temporary.into(), path, file: None, length: 0 };
-        Self { shared, pending: Vec::new(), pending_bytes: 0, target: State::Idle(target), sync: None, unsynced: 0 }
+        let (pending, target) = (Vec::new(), State::Idle(target));
+        Self { shared, direct: None, pending, pending_bytes: 0, target, sync: None, unsynced: 0 }
     }
 
     /// Waits for the running hop, if there is one.
@@ -101,6 +115,40 @@ impl Writer {
         Ok(())
     }
 
+    /// Moves to the way past the cache, if the object has no file yet and a seat is free.
+    async fn go_direct(&mut self) -> Result<bool, Error> {
+        if !matches!(self.target, State::Idle(Target { file: None, .. })) {
+            return Ok(false);
+        }
+        let Some(seat) = self.shared.direct.seat() else { return Ok(false) };
+        self.direct = Some(Direct { filling: seat.buffer(), seat });
+        let mut batch = self.take_pending();
+        for bytes in std::mem::take(&mut batch.slices) {
+            self.fill(&bytes).await?;
+        }
+        Ok(true)
+    }
+
+    /// Copies bytes into the aligned buffers; a full one is handed to the blocking pool when the one before is written.
+    async fn fill(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
+        while let Some(direct) = self.direct.as_mut().filter(|_| !bytes.is_empty()) {
+            let count = direct.filling.fill(bytes);
+            bytes = &bytes[count..];
+            if direct.filling.is_full() {
+                let full = std::mem::replace(&mut direct.filling, direct.seat.buffer());
+                self.settle().await?;
+                let State::Idle(mut target) = std::mem::replace(&mut self.target, State::Failed) else {
+                    return Err(super::unavailable("an earlier write of this object failed"));
+                };
+                self.target = State::Writing(tokio::task::spawn_blocking(move || {
+                    let result = target.append_direct(&full);
+                    (target, result)
+                }));
+            }
+        }
+        Ok(())
+    }
+
     /// Starts a sync of what the file has, or reports the one that ended: an error of a sync is told once only.
     async fn sync_beside(&mut self) -> Result<(), Error> {
         if let Some(running) = self.sync.take_if(|running| running.is_finished()) {
@@ -135,8 +183,13 @@ impl Writer {
             return Err(super::unavailable("an earlier write of this object failed"));
         };
         let batch = self.take_pending();
+        let direct = self.direct.take();
         let length = super::blocking(move || {
-            let result = target.append(batch).and_then(|()| target.publish());
+            let appended = match direct {
+                Some(direct) => target.append_direct(&direct.filling),
+                None => target.append(batch),
+            };
+            let result = appended.and_then(|()| target.publish());
             result.map_err(|error| failed(&target.path, error))
         });
         let length = length.await?;
@@ -151,6 +204,9 @@ impl ObjectWriter for Writer {
         if bytes.is_empty() {
             return Ok(());
         }
+        if self.direct.is_some() {
+            return self.fill(&bytes).await;
+        }
         let held = self.shared.held.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
         self.pending_bytes += bytes.len();
         self.pending.push(bytes);
@@ -159,6 +215,9 @@ impl ObjectWriter for Writer {
             State::Writing(running) => running.is_finished(),
             State::Idle(_) | State::Failed => true,
         };
+        if self.pending_bytes >= BATCH && self.go_direct().await? {
+            return Ok(());
+        }
         if crowded || self.pending_bytes >= HELD_MAX || (idle && self.pending_bytes >= BATCH) {
             self.settle().await?;
             self.start().await?;
@@ -238,7 +297,10 @@ impl Target {
         }
         let mut file: &File = match &mut self.file {
             Some(file) => file,
-            none => none.insert(Arc::new(create(&self.shared, &self.path, &self.temporary)?)),
+            none => {
+                let new = create(&self.shared, &self.path, || File::create_new(&self.temporary))?;
+                none.insert(Arc::new(new))
+            }
         };
         self.length += batch.bytes as u64;
         while !batch.slices.is_empty() {
@@ -258,6 +320,19 @@ impl Target {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Writes an aligned buffer past the cache.
+    fn append_direct(&mut self, buffer: &Buffer) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => {
+                let new = create(&self.shared, &self.path, || direct::create(&self.temporary))?;
+                none.insert(Arc::new(new))
+            }
+        };
+        self.length += buffer.write(file, self.length)?;
         Ok(())
     }
 
@@ -284,16 +359,16 @@ impl Drop for Target {
     }
 }
 
-/// Opens the temporary, and makes its folder if it is not there (or was removed as empty in this moment).
-fn create(shared: &Shared, path: &std::path::Path, temporary: &std::path::Path) -> io::Result<File> {
+/// Opens a temporary with `open`, and makes its folder if it is not there (or was removed as empty in this moment).
+fn create(shared: &Shared, path: &std::path::Path, open: impl Fn() -> io::Result<File>) -> io::Result<File> {
     let folder = path.parent().expect("a key has folders");
     for _ in 0..3 {
-        match File::create_new(temporary) {
+        match open() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => shared.folders.create(folder)?,
             done => return done,
         }
     }
-    File::create_new(temporary)
+    open()
 }
 
 /// Renames and fails with `EEXIST` if `to` exists.

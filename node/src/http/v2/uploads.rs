@@ -44,11 +44,10 @@ pub async fn status(request: &Context<'_>, name: &RepositoryName, id: Uuid) -> R
 /// end-5: a chunk.
 pub async fn write(request: &Context<'_>, name: &RepositoryName, id: Uuid) -> Result<Response<Body>, Error> {
     let chunk = chunk(request)?;
-    let length = chunk.length;
     let result = request.front.registry().write_chunk(name, id, chunk).await;
     match result {
         Ok(upload) => {
-            request.front.metrics().uploaded(length.unwrap_or_default());
+            request.front.metrics().uploaded(request.body.received());
             Ok(progress(StatusCode::ACCEPTED, name, upload))
         }
         Err(error) => with_progress(name, error),
@@ -88,6 +87,7 @@ fn chunk(request: &Context<'_>) -> Result<Chunk, Error> {
 }
 
 fn finished(request: &Context<'_>, name: &RepositoryName, committed: &Committed) -> Response<Body> {
+    request.front.metrics().uploaded(request.body.received());
     request.front.metrics().upload_ended("committed");
     created(name, &committed.digest)
 }

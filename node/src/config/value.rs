@@ -1,0 +1,84 @@
+//! Values as registry:2 writes them.
+
+use serde_json::{Map, Value};
+use std::time::Duration;
+
+/// A Go duration: `30s`, `168h`, `1h30m`, `1.5s`, `0`.
+pub(super) fn duration(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    let mut rest = text;
+    let mut sum = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let unit = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let seconds = match &rest[..unit] {
+            "ns" => 1e-9,
+            "us" | "µs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        sum = sum.checked_add(Duration::try_from_secs_f64(number * seconds).ok()?)?;
+        rest = &rest[unit..];
+    }
+    (!text.is_empty()).then_some(sum)
+}
+
+/// A YAML 1.1 boolean, as Go's parser reads it.
+pub(super) fn boolean(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(b) => Some(*b),
+        Value::String(text) => match text.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "y" => Some(true),
+            "false" | "no" | "off" | "n" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Whether a value asks for something: not null, false, zero, nor empty all the way down.
+pub(super) fn effective(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::Array(items) => items.iter().any(effective),
+        Value::Object(map) => map.values().any(effective),
+        Value::Bool(_) | Value::String(_) => boolean(value).unwrap_or(value.as_str() != Some("")),
+    }
+}
+
+/// YAML to the tree that the rest works on: keys are texts, tags are dropped.
+pub(super) fn tree(yaml: serde_yaml_ng::Value) -> Value {
+    use serde_yaml_ng::Value as Yaml;
+    match yaml {
+        Yaml::Null => Value::Null,
+        Yaml::Bool(b) => Value::Bool(b),
+        Yaml::Number(number) => serde_json::to_value(&number).unwrap_or(Value::Null),
+        Yaml::String(text) => Value::String(text),
+        Yaml::Sequence(items) => Value::Array(items.into_iter().map(tree).collect()),
+        Yaml::Tagged(tagged) => tree(tagged.value),
+        Yaml::Mapping(mapping) => Value::Object(
+            mapping
+                .into_iter()
+                .map(|(key, value)| match tree(key) {
+                    Value::String(key) => (key, tree(value)),
+                    key => (key.to_string(), tree(value)),
+                })
+                .collect::<Map<_, _>>(),
+        ),
+    }
+}
+
+/// Parses YAML text.
+pub(super) fn parse(text: &str) -> Result<Value, serde_yaml_ng::Error> {
+    let mut yaml: serde_yaml_ng::Value = serde_yaml_ng::from_str(text)?;
+    yaml.apply_merge()?;
+    Ok(tree(yaml))
+}

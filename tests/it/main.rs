@@ -1,0 +1,32 @@
+//! Real clusters under real clients: one module per promise. `tests/run.sh integration` runs it, one test at a time.
+
+mod clients;
+mod dev;
+mod failover;
+mod lifecycle;
+mod linearizable;
+mod membership;
+mod memory;
+mod mtls;
+mod refusals;
+mod writes_once;
+
+use flotilla_tests::{
+    cluster::{Builder, Cluster, Storage},
+    garage::Garage,
+    skip,
+};
+
+/// A Garage, or `None` after saying that `test` is skipped.
+async fn garage(test: &str) -> Option<Garage> {
+    let garage = Garage::start().await.unwrap();
+    if garage.is_none() {
+        skip(test, "Garage is not installed (FLOTILLA_GARAGE)");
+    }
+    garage
+}
+
+/// A cluster of three on a new bucket.
+async fn on_garage(garage: &Garage) -> Builder {
+    Cluster::builder().storage(Storage::garage(garage).await.unwrap())
+}

@@ -1,5 +1,5 @@
 //! Logs, spans and metrics of the process. Knows the section `log` and nothing of other rooms; they use `tracing` and
-//! register with [`metrics::Metrics`].
+//! register with [`metrics::registry`].
 
 pub mod metrics;
 mod writer;

@@ -46,7 +46,8 @@ impl Writer {
 
     /// Runs until stopped or until nobody can ask any more.
     pub(super) async fn run(mut self, mut tasks: mpsc::Receiver<Task>) {
-        let mut ticks = tokio::time::interval(self.options.checkpoint_every);
+        let every = self.options.checkpoint_every;
+        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let task = tokio::select! {

@@ -58,7 +58,9 @@ where
 
 fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_LIMIT).pipeline_flush(true);
+    // No `pipeline_flush`: it keeps back the 400 for bytes that are no HTTP (a TLS hello), by which `docker manifest` and
+    // others learn that this port speaks plain HTTP.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_LIMIT);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -31,7 +31,7 @@ async fn dockers_push_survives_kill_9_of_the_node_that_serves_its_patch() {
 
 async fn kill_while_docker_pushes(test: &str, leader: bool) {
     let Some(store) = garage(test).await else { return };
-    let lacking = missing(&["skopeo", "haproxy"]);
+    let lacking = missing(&["skopeo", "haproxy", "ss"]);
     if !lacking.is_empty() {
         return skip(test, &format!("{lacking:?} are not installed"));
     }
@@ -53,14 +53,16 @@ async fn kill_while_docker_pushes(test: &str, leader: bool) {
         .unwrap();
     engine.docker(&cli, &["load", "-q", "-i", &archive.display().to_string()]).await.unwrap();
 
-    let before: Vec<u64> = received(&mut cluster);
     let mut command = engine.command(&cli);
     let mut push = Process::start("docker push", command.args(["push", &image]), &dir.path().join("push.log")).unwrap();
-    // Mid push: a node has read some 30 MiB more than before, and is far from the end.
-    let serving = wait_for("a node to receive the layer", Duration::from_secs(60), || {
-        let now = received(&mut cluster);
-        let serving = (0..now.len()).find(|number| now[*number] > before[*number] + (30 << 20));
-        std::future::ready(serving)
+    // Mid push: a connection has brought a node 30 MiB, and is far from the end.
+    let serving = wait_for("a node to receive the layer", Duration::from_secs(60), || async {
+        for (number, node) in cluster.nodes.iter().enumerate() {
+            if received(&node.http).await > 30 << 20 {
+                return Some(number);
+            }
+        }
+        None
     })
     .await;
     let victim = if leader { cluster.leader().await } else { serving };
@@ -85,14 +87,13 @@ async fn kill_while_docker_pushes(test: &str, leader: bool) {
     engine.stop().await.unwrap();
 }
 
-/// Bytes each node's process has read from sockets and files so far.
-fn received(cluster: &mut Cluster) -> Vec<u64> {
-    let read = |pid: u32| {
-        let text = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("rchar: ").map(str::to_owned));
-        line.and_then(|text| text.parse().ok()).unwrap_or(0)
-    };
-    cluster.nodes.iter_mut().map(|node| read(node.process().pid())).collect()
+/// The most bytes that came in on one of the connections that are open to this address.
+async fn received(address: &str) -> u64 {
+    let port = address.rsplit(':').next().expect("host:port");
+    let mut command = Command::new("ss");
+    let text = run(command.args(["-Htni", "sport", "=", &format!(":{port}")]), Duration::from_secs(10)).await.unwrap();
+    let counts = text.split_whitespace().filter_map(|word| word.strip_prefix("bytes_received:")?.parse().ok());
+    counts.max().unwrap_or(0)
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod linearizable;
 mod membership;
 mod memory;
 mod mtls;
+mod plain_http;
 mod refusals;
 mod writes_once;
 

@@ -58,6 +58,8 @@ where
 
 fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
+    // No `pipeline_flush`: it makes hyper copy body pieces into one buffer, and keeps back the 400 for bytes that are no HTTP
+    // (a TLS hello), by which clients learn that this port speaks plain HTTP.
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_LIMIT);
     builder
         .http2()

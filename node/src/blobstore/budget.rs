@@ -174,7 +174,13 @@ impl Buffer {
         };
         self.keep_page();
         match permit {
-            Some(permit) => self.leases.push(Lease::new(permit, &self.budget, false)),
+            Some(permit) => {
+                if !self.leases.is_empty() {
+                    // A second page will be filled: growing it step by step would leave it with room to spare.
+                    self.page.reserve(PAGE);
+                }
+                self.leases.push(Lease::new(permit, &self.budget, false));
+            }
             None => {
                 let folder = self.budget.0.folder.clone();
                 let file = blocking(move || unlinked(&folder)).await?;

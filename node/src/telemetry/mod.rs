@@ -55,7 +55,7 @@ pub fn init(log: &Log, node: &str, export: bool) -> anyhow::Result<Telemetry> {
     let filter = EnvFilter::try_new(format!("{}{quiet}", log.level)).context("log.level")?;
     let lines = tracing_subscriber::fmt::layer().with_writer(writer.clone());
     let lines = match log.formatter {
-        Formatter::Json => lines.json().flatten_event(true).boxed(),
+        Formatter::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
         Formatter::Text => lines.with_ansi(false).boxed(),
     };
     let traces = if export { Some(provider(node)?) } else { None };

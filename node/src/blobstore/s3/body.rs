@@ -18,6 +18,8 @@ use tokio::task::JoinHandle;
 
 /// Spilled bytes read ahead of the socket.
 const CHUNK: usize = 256 * 1024;
+/// Bytes of memory handed to the connection at once, which may copy them into a buffer of its own.
+const STEP: usize = 64 * 1024;
 
 /// A body that can be sent again, without a copy of what is in memory.
 pub(super) fn stream(payload: &Payload) -> ByteStream {
@@ -30,7 +32,7 @@ pub(super) fn stream(payload: &Payload) -> ByteStream {
 struct Body {
     payload: Payload,
     next: usize,
-    /// In the spilled segment `next`.
+    /// In segment `next`.
     offset: usize,
     sent: usize,
     read: Option<JoinHandle<io::Result<Bytes>>>,
@@ -45,8 +47,13 @@ impl http_body::Body for Body {
         let bytes = match this.payload.segments().get(this.next) {
             None => return Poll::Ready(None),
             Some(Segment::Memory(bytes)) => {
-                this.next += 1;
-                bytes.clone()
+                let step = STEP.min(bytes.len() - this.offset);
+                let piece = bytes.slice(this.offset..this.offset + step);
+                this.offset += step;
+                if this.offset == bytes.len() {
+                    (this.next, this.offset) = (this.next + 1, 0);
+                }
+                piece
             }
             Some(Segment::File { file, length }) => {
                 let (offset, step) = (this.offset, CHUNK.min(length - this.offset));

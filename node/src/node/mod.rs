@@ -181,12 +181,15 @@ impl Node {
     async fn watch(&self) {
         loop {
             tokio::time::sleep(readiness::INTERVAL).await;
-            let leaderless = Some(self.raft.leaderless()).filter(|gone| *gone > Duration::ZERO);
-            let peers = match leaderless {
-                Some(gone) if gone >= readiness::LEADERLESS_MAX => Some(self.raft.peers_have_leader().await),
-                _ => None,
+            let leaderless = self.raft.leaderless();
+            let peers = match leaderless >= readiness::LEADERLESS_MAX {
+                true => Some(self.raft.peers_have_leader().await),
+                false => None,
             };
-            if let Some(readiness) = readiness::decide(leaderless, peers) {
+            let Some(readiness) = readiness::decide(leaderless, peers) else { continue };
+            let returns = readiness == Readiness::Ready && *self.say.borrow() != Readiness::Ready;
+            // A leader is not enough: this node may have to catch up first.
+            if !returns || self.raft.barrier(Instant::now() + readiness::INTERVAL * 4).await.is_ok() {
                 self.say(readiness);
             }
         }

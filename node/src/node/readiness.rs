@@ -12,14 +12,17 @@ pub(super) const INTERVAL: Duration = Duration::from_millis(250);
 /// How long a node may be without a leader before it asks its peers.
 pub(super) const LEADERLESS_MAX: Duration = Duration::from_secs(3);
 
-/// The decision. `leaderless` is how long this node has known no leader; `peer_has_leader` is asked only when it matters.
-pub(super) fn decide(leaderless: Option<Duration>, peer_has_leader: Option<bool>) -> Option<Readiness> {
-    match (leaderless, peer_has_leader) {
-        (None, _) => Some(Readiness::Ready),
-        (Some(gone), _) if gone < LEADERLESS_MAX => None,
-        (Some(_), Some(true)) => Some(Readiness::Unready("cut off from a leader that a peer has".into())),
-        (Some(_), Some(false)) => Some(Readiness::Degraded),
-        (Some(_), None) => None,
+/// A node that heard of its leader so lately has one. Heartbeats are far more frequent.
+const HEARD_LATELY: Duration = Duration::from_secs(1);
+
+/// The decision. `leaderless` is how long this node has heard of no leader; `peer_has_leader` is asked only when it matters.
+pub(super) fn decide(leaderless: Duration, peer_has_leader: Option<bool>) -> Option<Readiness> {
+    match peer_has_leader {
+        _ if leaderless < HEARD_LATELY => Some(Readiness::Ready),
+        _ if leaderless < LEADERLESS_MAX => None,
+        Some(true) => Some(Readiness::Unready("cut off from a leader that a peer has".into())),
+        Some(false) => Some(Readiness::Degraded),
+        None => None,
     }
 }
 
@@ -29,10 +32,11 @@ mod tests {
 
     #[test]
     fn an_election_does_not_make_a_node_unready() {
-        assert_eq!(decide(None, None), Some(Readiness::Ready));
-        assert_eq!(decide(Some(Duration::from_secs(2)), None), None);
-        assert_eq!(decide(Some(Duration::from_secs(4)), Some(false)), Some(Readiness::Degraded));
-        let cut_off = decide(Some(Duration::from_secs(4)), Some(true));
+        assert_eq!(decide(Duration::ZERO, None), Some(Readiness::Ready));
+        assert_eq!(decide(Duration::from_millis(90), None), Some(Readiness::Ready), "between two heartbeats");
+        assert_eq!(decide(Duration::from_secs(2), None), None);
+        assert_eq!(decide(Duration::from_secs(4), Some(false)), Some(Readiness::Degraded));
+        let cut_off = decide(Duration::from_secs(4), Some(true));
         assert!(!cut_off.expect("decided").is_ready());
     }
 }

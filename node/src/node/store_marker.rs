@@ -5,7 +5,7 @@
 
 use crate::{
     blobstore::BlobStore,
-    metadata::{Command, MetadataStore},
+    metadata::{self, Command, MetadataStore},
 };
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -102,7 +102,10 @@ pub(super) async fn establish(
                 continue;
             }
         };
-        metadata.barrier(Instant::now() + PATIENCE).await.context("read barrier")?;
+        if again_later(metadata.barrier(Instant::now() + PATIENCE).await)?.is_none() {
+            tokio::time::sleep(POLL).await;
+            continue;
+        }
         let store = metadata.view()?.cluster()?.store;
         let found = match found {
             Found::Distribution => bail!(
@@ -111,15 +114,23 @@ pub(super) async fn establish(
             ),
             Found::Marker(marker) => marker,
         };
-        match next(store, found, leads(), new_store, &place) {
+        match next(store, found.clone(), leads(), new_store, &place) {
             Step::Agreed => return Ok(()),
-            Step::Refuse(why) => bail!(why),
+            // The metadata is read after the store: the leader may have written and recorded the marker in between.
+            Step::Refuse(why) => match look(blobs).await {
+                Ok(Found::Marker(again)) if again != found => {}
+                Ok(_) => bail!(why),
+                Err(error) => {
+                    warn!("cannot read the marker of {place} again: {error:#}");
+                    tokio::time::sleep(POLL_STORE_AWAY).await;
+                }
+            },
             Step::Wait => tokio::time::sleep(POLL).await,
             Step::Create => {
                 let id = || Uuid::new_v4().simple().to_string();
                 let create =
                     wire::CreateStore { cluster_id: cluster_id.to_owned(), incarnation: short(&id()), token: id() };
-                metadata.propose(Command::CreateStore(create), Instant::now() + PATIENCE).await?;
+                again_later(metadata.propose(Command::CreateStore(create), Instant::now() + PATIENCE).await)?;
             }
             Step::Write(marker) => {
                 info!("writing the marker of {place}");
@@ -131,9 +142,21 @@ pub(super) async fn establish(
             }
             Step::Mark(marker) => {
                 let mark = wire::MarkStore { token: marker.token };
-                metadata.propose(Command::MarkStore(mark), Instant::now() + PATIENCE).await?;
+                again_later(metadata.propose(Command::MarkStore(mark), Instant::now() + PATIENCE).await)?;
             }
         }
+    }
+}
+
+/// `None` if the cluster could not answer for now: a node that starts waits for it. Whatever was proposed may be proposed
+/// again: the state takes the first of each.
+fn again_later<T>(answer: Result<T, metadata::Error>) -> Result<Option<T>, metadata::Error> {
+    match answer {
+        Err(error @ (metadata::Error::NoQuorum(_) | metadata::Error::Overloaded)) => {
+            warn!("the marker has to wait for the cluster: {error}");
+            Ok(None)
+        }
+        answer => answer.map(Some),
     }
 }
 

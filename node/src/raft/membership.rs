@@ -121,17 +121,21 @@ async fn on_review(replica: &Replica, voters_max: usize) {
         return;
     }
     let membership = &metrics.membership_config;
-    let step = match next_step(&metrics, voters_max, replica.options.lag_max) {
-        Some(step) => step,
-        None => return,
+    // Learners that do not answer must not keep others from becoming voters.
+    let mut silent = BTreeSet::new();
+    let step = loop {
+        match next_step(&metrics, voters_max, replica.options.lag_max, &silent) {
+            Some(Step::Promote { learner, info, .. }) if !is_at(replica, &info.address, info.disk_id).await => {
+                silent.insert(learner);
+            }
+            Some(step) => break step,
+            None => return,
+        }
     };
     let changed = match step {
         Step::Finish(voters) => change(replica, ChangeMembers::ReplaceAllVoters(voters), membership).await,
         Step::Forget(node) => change(replica, ChangeMembers::RemoveNodes([node].into()), membership).await,
-        Step::Promote { learner, info, voters } => {
-            if !is_at(replica, &info.address, info.disk_id).await {
-                return;
-            }
+        Step::Promote { learner, voters, .. } => {
             tracing::info!(raft.node = learner, "node {learner} becomes a voter of {voters:?}");
             change(replica, ChangeMembers::ReplaceAllVoters(voters), membership).await
         }
@@ -152,7 +156,12 @@ enum Step {
     Promote { learner: u64, info: NodeInfo, voters: BTreeSet<u64> },
 }
 
-fn next_step(metrics: &RaftMetrics<super::types::TypeConfig>, voters_max: usize, lag_max: u64) -> Option<Step> {
+fn next_step(
+    metrics: &RaftMetrics<super::types::TypeConfig>,
+    voters_max: usize,
+    lag_max: u64,
+    silent: &BTreeSet<u64>,
+) -> Option<Step> {
     let membership = metrics.membership_config.membership();
     let configs = membership.get_joint_config();
     let voters = configs.last()?;
@@ -174,7 +183,7 @@ fn next_step(metrics: &RaftMetrics<super::types::TypeConfig>, voters_max: usize,
         if nodes.keys().filter(same).any(|other| other > id) {
             return Some(Step::Forget(*id));
         }
-        if !caught_up(id) {
+        if silent.contains(id) || !caught_up(id) {
             continue;
         }
         let mut next = voters.clone();

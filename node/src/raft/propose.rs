@@ -183,6 +183,9 @@ enum Attempt {
 async fn submit(replica: &Replica, mut batch: Vec<Change>) {
     let mut pause = Duration::from_millis(5);
     loop {
+        // Whoever gave up while the change was queued may have done something else since: it must not come after that.
+        let now = Instant::now();
+        batch.retain(|change| change.deadline > now);
         let Some(deadline) = batch.iter().map(|change| change.deadline).max() else { return };
         let attempt = tokio::select! {
             attempt = tokio::time::timeout_at(deadline, attempt(replica, &batch)) => attempt,
@@ -190,10 +193,11 @@ async fn submit(replica: &Replica, mut batch: Vec<Change>) {
         };
         let reason = match attempt {
             Ok(Attempt::Done(outcomes, index)) => {
-                if replica.applied(index).await {
-                    return answer_each(batch, outcomes);
-                }
-                return answer_all(batch, &Error::Stopping);
+                return match tokio::time::timeout_at(deadline, replica.applied(index)).await {
+                    Ok(true) => answer_each(batch, outcomes),
+                    Ok(false) => answer_all(batch, &Error::Stopping),
+                    Err(_) => answer_all(batch, &out_of_time()),
+                };
             }
             Ok(Attempt::Fatal(error)) => return answer_all(batch, &error),
             Ok(Attempt::Again(reason)) => reason,
@@ -206,8 +210,6 @@ async fn submit(replica: &Replica, mut batch: Vec<Change>) {
         tracing::debug!(reason, operations = batch.len(), "proposing again");
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(50));
-        let now = Instant::now();
-        batch.retain(|change| change.deadline > now);
     }
 }
 

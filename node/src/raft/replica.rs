@@ -106,25 +106,35 @@ impl Replica {
 
     /// Notes that a leader spoke to this node.
     pub fn hear(&self) {
-        self.heard_ms.store(self.elapsed_ms(), Ordering::Relaxed);
+        self.heard_ms.fetch_max(self.elapsed_ms(), Ordering::Relaxed);
     }
 
     fn elapsed_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// How long no leader with a quorum has been heard of. Zero on one that has one.
+    /// How long no leader with a quorum has been heard of. Zero on a sole voter that leads.
     pub fn leaderless(&self) -> Duration {
+        self.hear_quorum();
+        Duration::from_millis(self.elapsed_ms().saturating_sub(self.heard_ms.load(Ordering::Relaxed)))
+    }
+
+    /// On a leader: notes when its quorum last answered, so that its leaderless time, too, counts from there once it is
+    /// deposed. Must be called now and then.
+    pub fn hear_quorum(&self) {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let heard = Duration::from_millis(self.elapsed_ms().saturating_sub(self.heard_ms.load(Ordering::Relaxed)));
         if metrics.state != ServerState::Leader {
-            return heard;
+            return;
         }
-        if is_sole_voter(&metrics.membership_config, self.me.node_id) {
-            return Duration::ZERO;
+        let ago = match is_sole_voter(&metrics.membership_config, self.me.node_id) {
+            true => Some(Duration::ZERO),
+            false => metrics.last_quorum_acked.map(|acked| acked.elapsed()),
+        };
+        if let Some(ago) = ago {
+            let ago_ms = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
+            self.heard_ms.fetch_max(self.elapsed_ms().saturating_sub(ago_ms), Ordering::Relaxed);
         }
-        metrics.last_quorum_acked.map_or(heard, |acked| acked.elapsed()).min(heard)
     }
 
     /// The leader as this node believes; it may have died since.

@@ -20,7 +20,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use openraft::{ServerState, async_runtime::watch::WatchReceiver as _};
+use openraft::{Instant as _, ServerState, async_runtime::watch::WatchReceiver as _};
 use prometheus_client::registry::Registry;
 use std::{
     net::IpAddr,
@@ -168,7 +168,12 @@ impl RaftStore {
         let me = parts.replica.me.node_id;
         let voters: Vec<_> = metrics.membership_config.voter_ids().filter(|id| *id != me).collect();
         let matching = |id: &u64| metrics.replication.as_ref().and_then(|all| all.get(id).cloned().flatten());
-        let Some(best) = voters.into_iter().max_by_key(matching) else { return false };
+        // An idle leader's log does not tell a dead voter from a live one.
+        let answers = |id: &u64| {
+            let heard = metrics.heartbeat.as_ref().and_then(|all| all.get(id).cloned().flatten());
+            heard.is_some_and(|heard| heard.elapsed() < self.host.options.election_max)
+        };
+        let Some(best) = voters.into_iter().max_by_key(|id| (answers(id), matching(id))) else { return false };
         if raft.trigger().transfer_leader(best).await.is_err() {
             return true;
         }

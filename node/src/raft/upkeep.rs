@@ -54,6 +54,7 @@ pub(super) async fn observe(replica: Arc<Replica>) {
             let metrics = metrics.borrow_watched();
             (metrics.current_term, metrics.current_leader, metrics.last_log_index.unwrap_or(0))
         };
+        replica.hear_quorum();
         let applied = replica.state.applied_index();
         if leader != known {
             if let Some(leader) = leader {

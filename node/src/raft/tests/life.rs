@@ -153,6 +153,32 @@ async fn without_a_quorum_changes_and_reads_fail_in_time_and_go_on_afterwards() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_deposed_leader_waits_for_the_next_one() {
+    let mut cluster = Cluster::new(3);
+    cluster.options.give_up_after = Duration::from_millis(1500);
+    cluster.start_all().await;
+    let old = cluster.leader().await;
+    // It led for longer than it would wait without a leader.
+    tokio::time::sleep(Duration::from_millis(2000)).await;
+    let store = cluster.store(old).clone();
+    let watch = async {
+        let (mut worst, end) = (Duration::ZERO, Instant::now() + Duration::from_secs(1));
+        while Instant::now() < end {
+            worst = worst.max(store.leaderless());
+            tokio::task::yield_now().await;
+        }
+        worst
+    };
+    let go_on = async {
+        store.transfer_leadership().await;
+        write(&store, 1).await;
+        store.barrier(soon()).await.unwrap();
+    };
+    let (worst, ()) = tokio::join!(watch, go_on);
+    assert!(worst < cluster.options.give_up_after, "without a leader for {worst:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_is_too_large_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = start(&config_of(dir.path().to_owned(), None), Options::default()).await;

@@ -1,5 +1,5 @@
 use super::{Error, Hasher, Metrics};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use flotilla_proto::oci::Algorithm;
 use rustix::{
     fs::{Mode, OFlags},
@@ -9,7 +9,7 @@ use std::{
     fs::File,
     io::{self, Write as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -34,6 +34,8 @@ struct Inner {
     memory: Arc<Semaphore>,
     disk: Arc<Semaphore>,
     folder: PathBuf,
+    /// Memory of pages that nobody uses: an allocator would keep more of it, after one thread took and another gave it back.
+    free: Mutex<Vec<Vec<u8>>>,
     metrics: Metrics,
 }
 
@@ -41,7 +43,8 @@ impl Budget {
     /// `memory` and `disk` are bytes, rounded down to pages; `folder` must be local and is made if missing.
     pub fn new(memory: usize, disk: usize, folder: PathBuf, metrics: Metrics) -> Self {
         let pages = |bytes: usize| Arc::new(Semaphore::new((bytes / PAGE).clamp(1, Semaphore::MAX_PERMITS)));
-        Self(Arc::new(Inner { memory: pages(memory), disk: pages(disk), folder, metrics }))
+        let free = Mutex::default();
+        Self(Arc::new(Inner { memory: pages(memory), disk: pages(disk), folder, free, metrics }))
     }
 
     /// An empty buffer; it takes its first page with its first byte.
@@ -51,7 +54,7 @@ impl Budget {
             hasher: Hasher::new(Algorithm::Sha256),
             length: 0,
             segments: Vec::new(),
-            page: BytesMut::new(),
+            page: None,
             leases: Vec::new(),
             spill: None,
         }
@@ -83,13 +86,47 @@ impl Drop for Lease {
     }
 }
 
+/// A page in memory: its memory goes back to the budget when the last of its bytes is let go.
+struct Page {
+    memory: Vec<u8>,
+    budget: Budget,
+    _lease: Lease,
+}
+
+impl Page {
+    fn new(permit: OwnedSemaphorePermit, budget: &Budget) -> Self {
+        let reused = budget.0.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let memory = reused.unwrap_or_else(|| Vec::with_capacity(PAGE));
+        Self { memory, budget: budget.clone(), _lease: Lease::new(permit, budget, false) }
+    }
+
+    fn room(&self) -> usize {
+        PAGE - self.memory.len()
+    }
+}
+
+impl AsRef<[u8]> for Page {
+    fn as_ref(&self) -> &[u8] {
+        &self.memory
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        let mut memory = std::mem::take(&mut self.memory);
+        memory.clear();
+        self.budget.0.free.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
+    }
+}
+
 /// Bytes on their way to one request: pages in memory, then, if memory was spent, an unlinked file.
 pub(super) struct Buffer {
     budget: Budget,
     hasher: Hasher,
     length: usize,
     segments: Vec<Segment>,
-    page: BytesMut,
+    page: Option<Page>,
+    /// Of the spilled bytes.
     leases: Vec<Lease>,
     spill: Option<Spill>,
 }
@@ -146,12 +183,13 @@ impl Buffer {
         self.hasher.update(&bytes);
         self.length += bytes.len();
         while !bytes.is_empty() && self.spill.is_none() {
-            if self.leases.is_empty() || self.page.len() == PAGE {
-                self.turn_page().await?;
-                continue;
+            match self.page.as_mut().filter(|page| page.room() > 0) {
+                None => self.turn_page().await?,
+                Some(page) => {
+                    let piece = bytes.split_to(bytes.len().min(page.room()));
+                    page.memory.extend_from_slice(&piece);
+                }
             }
-            let piece = bytes.split_to(bytes.len().min(PAGE - self.page.len()));
-            self.page.extend_from_slice(&piece);
         }
         match &mut self.spill {
             Some(_) if bytes.is_empty() => Ok(()),
@@ -174,13 +212,7 @@ impl Buffer {
         };
         self.keep_page();
         match permit {
-            Some(permit) => {
-                if !self.leases.is_empty() {
-                    // A second page will be filled: growing it step by step would leave it with room to spare.
-                    self.page.reserve(PAGE);
-                }
-                self.leases.push(Lease::new(permit, &self.budget, false));
-            }
+            Some(permit) => self.page = Some(Page::new(permit, &self.budget)),
             None => {
                 let folder = self.budget.0.folder.clone();
                 let file = blocking(move || unlinked(&folder)).await?;
@@ -193,8 +225,8 @@ impl Buffer {
     }
 
     fn keep_page(&mut self) {
-        if !self.page.is_empty() {
-            self.segments.push(Segment::Memory(std::mem::take(&mut self.page).freeze()));
+        if let Some(page) = self.page.take() {
+            self.segments.push(Segment::Memory(Bytes::from_owner(page)));
         }
     }
 

@@ -29,6 +29,8 @@ pub(super) async fn read(shared: Arc<Shared>, key: Key, range: Range<u64>) -> Re
     }
     let wanted = range.end - range.start;
     let (opening, opening_key, start) = (shared.clone(), key.clone(), range.start);
+    // Taken here, not on the blocking pool: an idle thread of it would keep what this one gives back.
+    let memory = if wanted <= SMALL { vec![0; usize::try_from(wanted).unwrap_or_default()] } else { Vec::new() };
     let (file, bytes) = blocking(move || {
         let path = opening.path(&opening_key);
         let file = File::open(&path).map_err(|error| match error.kind() {
@@ -40,7 +42,7 @@ pub(super) async fn read(shared: Arc<Shared>, key: Key, range: Range<u64>) -> Re
             rustix::fs::fadvise(&file, start, NonZeroU64::new(wanted), Advice::Sequential).unwrap_or_default();
         }
         let first = if wanted <= SMALL {
-            small(&file, start, wanted)
+            small(&file, start, memory)
         } else {
             opening.pieces.piece(wanted).read(&file, start).map(Piece::into_bytes)
         };
@@ -91,10 +93,9 @@ impl Reader {
     }
 }
 
-/// Reads a short range, less only at the end of the file.
-fn small(file: &File, start: u64, length: u64) -> io::Result<Bytes> {
+/// Fills `out` from `start`, less only at the end of the file.
+fn small(file: &File, start: u64, mut out: Vec<u8>) -> io::Result<Bytes> {
     use std::os::unix::fs::FileExt as _;
-    let mut out = vec![0; usize::try_from(length).map_err(io::Error::other)?];
     let mut filled = 0;
     while filled < out.len() {
         match file.read_at(&mut out[filled..], start + filled as u64) {

@@ -59,8 +59,9 @@ impl http_body::Body for Body {
                 let (offset, step) = (this.offset, CHUNK.min(length - this.offset));
                 let read = this.read.get_or_insert_with(|| {
                     let file = file.clone();
+                    // Taken here, not on the blocking pool: an idle thread of it would keep what this one gives back.
+                    let mut out = vec![0; step];
                     tokio::task::spawn_blocking(move || {
-                        let mut out = vec![0; step];
                         file.read_exact_at(&mut out, offset as u64)?;
                         Ok(out.into())
                     })

@@ -16,6 +16,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Unit of the budget.
 pub const PAGE: usize = 1024 * 1024;
+/// The most that one buffer takes.
+pub const BUFFER_MAX: usize = 16 * PAGE;
 /// Upload buffers of a process in memory.
 pub const MEMORY_DEFAULT: usize = 64 * 1024 * 1024;
 /// Upload buffers of a process on disk.
@@ -43,8 +45,8 @@ impl Budget {
     /// `memory` and `disk` are bytes, rounded down to pages; `folder` must be local and is made if missing.
     pub fn new(memory: usize, disk: usize, folder: PathBuf, metrics: Metrics) -> Self {
         let pages = |bytes: usize| Arc::new(Semaphore::new((bytes / PAGE).clamp(1, Semaphore::MAX_PERMITS)));
-        let free = Mutex::default();
-        Self(Arc::new(Inner { memory: pages(memory), disk: pages(disk), folder, free, metrics }))
+        let (memory, disk, free) = (pages(memory), pages(disk.max(BUFFER_MAX)), Mutex::default());
+        Self(Arc::new(Inner { memory, disk, folder, free, metrics }))
     }
 
     /// An empty buffer; it takes its first page with its first byte.
@@ -61,18 +63,22 @@ impl Budget {
     }
 }
 
-/// One page of the budget, given back on drop.
+/// Pages of the budget, given back on drop.
 struct Lease {
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
     metrics: Metrics,
     on_disk: bool,
 }
 
 impl Lease {
     fn new(permit: OwnedSemaphorePermit, budget: &Budget, on_disk: bool) -> Self {
-        let lease = Self { _permit: permit, metrics: budget.0.metrics.clone(), on_disk };
-        lease.gauge().inc_by(PAGE as i64);
+        let lease = Self { permit, metrics: budget.0.metrics.clone(), on_disk };
+        lease.gauge().inc_by(lease.bytes());
         lease
+    }
+
+    fn bytes(&self) -> i64 {
+        (self.permit.num_permits() * PAGE) as i64
     }
 
     fn gauge(&self) -> &prometheus_client::metrics::gauge::Gauge<i64> {
@@ -82,7 +88,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.gauge().dec_by(PAGE as i64);
+        self.gauge().dec_by(self.bytes());
     }
 }
 
@@ -134,7 +140,6 @@ pub(super) struct Buffer {
 /// The tail of a buffer that memory had no page for.
 struct Spill {
     file: Arc<File>,
-    pages: usize,
     written: usize,
     pending: Vec<Bytes>,
     pending_bytes: usize,
@@ -214,11 +219,17 @@ impl Buffer {
         match permit {
             Some(permit) => self.page = Some(Page::new(permit, &self.budget)),
             None => {
+                // For all that may still come, at once: buffers that each held some and waited for more would wait for
+                // one another for ever.
+                let rest = (BUFFER_MAX / PAGE).saturating_sub(self.segments.len()).max(1) as u32;
+                let permit = self.budget.0.disk.clone().acquire_many_owned(rest).await;
+                let permit = permit.expect("the budget's semaphores are never closed");
+                self.leases.push(Lease::new(permit, &self.budget, true));
                 let folder = self.budget.0.folder.clone();
                 let file = blocking(move || unlinked(&folder)).await?;
                 self.budget.0.metrics.spills.inc();
                 let pending = Vec::new();
-                self.spill = Some(Spill { file: Arc::new(file), pages: 0, written: 0, pending, pending_bytes: 0 });
+                self.spill = Some(Spill { file: Arc::new(file), written: 0, pending, pending_bytes: 0 });
             }
         }
         Ok(())
@@ -234,12 +245,6 @@ impl Buffer {
         let Some(spill) = &mut self.spill else { return Ok(()) };
         let length = std::mem::take(&mut spill.pending_bytes);
         let pieces = std::mem::take(&mut spill.pending);
-        while spill.pages * PAGE < spill.written + length {
-            let permit = self.budget.0.disk.clone().acquire_owned().await;
-            let permit = permit.expect("the budget's semaphores are never closed");
-            spill.pages += 1;
-            self.leases.push(Lease::new(permit, &self.budget, true));
-        }
         let file = spill.file.clone();
         spill.written += length;
         blocking(move || pieces.iter().try_for_each(|piece| (&*file).write_all(piece))).await
@@ -331,6 +336,37 @@ mod tests {
         drop((payload, stalled));
         assert_eq!((metrics.spilled.get(), metrics.buffered.get()), (0, 0));
         assert_eq!(std::fs::read_dir(folder.path().join("spill")).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn buffers_that_spill_never_wait_for_one_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let budget = Budget::new(PAGE, 32 * PAGE, folder.path().to_owned(), Metrics::default());
+        let fill = |budget: Budget| async move {
+            let mut buffer = budget.buffer();
+            for _ in 0..BUFFER_MAX / 65_536 {
+                buffer.push(Bytes::from(vec![7; 65_536])).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            buffer.freeze().await.unwrap().len()
+        };
+        let all = futures_util::future::join_all((0..5).map(|_| fill(budget.clone())));
+        let lengths = tokio::time::timeout(Duration::from_secs(20), all).await.expect("no deadlock");
+        assert_eq!(lengths, [BUFFER_MAX; 5]);
+    }
+
+    #[tokio::test]
+    async fn pages_are_used_again() {
+        let budget = Budget::new(MEMORY_DEFAULT, SPILL_DEFAULT, "/nowhere".into(), Metrics::default());
+        for _ in 0..3 {
+            let mut buffer = budget.buffer();
+            for _ in 0..9 {
+                buffer.push(Bytes::from(vec![3; 300_000])).await.unwrap();
+            }
+            drop(buffer.freeze().await.unwrap());
+            let free = budget.0.free.lock().unwrap();
+            assert_eq!(free.iter().map(Vec::capacity).collect::<Vec<_>>(), [PAGE; 3]);
+        }
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -21,6 +21,9 @@ use tokio::time::timeout;
 const DRAIN_BYTES_MAX: usize = 1 << 20;
 /// And for at most this long.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+
+/// The longest pause inside a body that is collected.
+const COLLECT_IDLE: Duration = Duration::from_secs(60);
 
 /// The body of an answer.
 pub enum Body {
@@ -80,12 +83,15 @@ pub struct RequestBody(Arc<Shared>);
 struct Shared {
     incoming: Mutex<Incoming>,
     received: AtomicU64,
+    /// Its end was read: of a chunked body hyper itself does not tell.
+    ended: AtomicBool,
 }
 
 impl RequestBody {
     /// Wraps the connection's body.
     pub fn new(incoming: Incoming) -> Self {
-        Self(Arc::new(Shared { incoming: Mutex::new(incoming), received: AtomicU64::new(0) }))
+        let (received, ended) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self(Arc::new(Shared { incoming: Mutex::new(incoming), received, ended }))
     }
 
     /// For the registry.
@@ -96,18 +102,18 @@ impl RequestBody {
     /// The whole body if it has at most `limit` bytes.
     pub async fn collect(&self, limit: usize) -> Result<Bytes, CollectError> {
         let mut stream = self.clone();
-        let Some(first) = stream.next().await.transpose().map_err(CollectError::Incomplete)? else {
+        let Some(first) = stream.piece().await? else {
             return Ok(Bytes::new());
         };
         if first.len() > limit {
             return Err(CollectError::TooLarge);
         }
-        let Some(second) = stream.next().await.transpose().map_err(CollectError::Incomplete)? else {
+        let Some(second) = stream.piece().await? else {
             return Ok(first);
         };
         let mut all = BytesMut::from(first);
         all.extend_from_slice(&second);
-        while let Some(bytes) = stream.next().await.transpose().map_err(CollectError::Incomplete)? {
+        while let Some(bytes) = stream.piece().await? {
             if all.len() + bytes.len() > limit {
                 return Err(CollectError::TooLarge);
             }
@@ -117,6 +123,13 @@ impl RequestBody {
             return Err(CollectError::TooLarge);
         }
         Ok(all.freeze())
+    }
+
+    /// The next bytes, if they come in time.
+    async fn piece(&mut self) -> Result<Option<Bytes>, CollectError> {
+        let next = timeout(COLLECT_IDLE, self.next()).await;
+        let next = next.map_err(|_| CollectError::Incomplete("the client stopped sending".into()))?;
+        next.transpose().map_err(CollectError::Incomplete)
     }
 
     /// Reads the rest, within limits; whether the connection can carry another request.
@@ -141,7 +154,7 @@ impl RequestBody {
 
     /// Whether nothing is left.
     pub fn is_end(&self) -> bool {
-        self.0.incoming.lock().expect("no holder panics").is_end_stream()
+        self.0.ended.load(Ordering::Relaxed) || self.0.incoming.lock().expect("no holder panics").is_end_stream()
     }
 }
 
@@ -160,7 +173,10 @@ impl Stream for RequestBody {
                     Err(_trailers) => continue,
                 },
                 Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
-                None => Poll::Ready(None),
+                None => {
+                    self.0.ended.store(true, Ordering::Relaxed);
+                    Poll::Ready(None)
+                }
             };
         }
     }

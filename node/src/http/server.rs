@@ -9,7 +9,15 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -80,14 +88,25 @@ where
         debug!(%error, "the connection is gone already");
         return;
     }
+    let began = Arc::new(AtomicBool::new(false));
+    let begun = began.clone();
     let service = service_fn(move |request| {
+        begun.store(true, Ordering::Relaxed);
         let answer = handler(request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
+    // hyper's own limit begins once it knows the version, which the first bytes tell; they may never come.
+    let silent = async {
+        sleep(HEADER_LIMIT).await;
+        if began.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
     let result = tokio::select! {
         result = connection.as_mut() => result,
+        () = silent => return debug!("the connection sent no request"),
         () = lifecycle.draining().cancelled() => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {

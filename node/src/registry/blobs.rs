@@ -44,11 +44,6 @@ impl Registry {
         Ok(Served { value: Blob { digest, size: blob.size, segments }, degraded: found.degraded })
     }
 
-    /// Whether the operator allows URLs of the store as answers.
-    pub fn redirects(&self) -> bool {
-        self.0.settings.redirect
-    }
-
     /// A URL from which the client can read the whole blob itself, if the operator allows it and the store can do that.
     pub async fn blob_url(&self, blob: &Blob) -> Result<Option<String>, Error> {
         match blob.segments.as_slice() {

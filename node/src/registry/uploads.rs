@@ -110,7 +110,8 @@ impl Registry {
     pub async fn upload(&self, name: &RepositoryName, digest: Digest, chunk: Chunk) -> Result<Committed, Error> {
         let Upload { id, .. } = self.open_upload(name, digest.algorithm()).await?;
         // The session is in this node's view already: the proposal is applied here.
-        let result = match self.session_in(&self.0.metadata.view()?, name, id)? {
+        let found = self.session_in(&self.0.metadata.view()?, name, id)?;
+        let result = match found {
             Found::Open(session) => self.finish_session(session, digest, chunk).await,
             Found::Committed(_) | Found::Unknown => Err(Error::UploadUnknown(id)),
         };
@@ -193,7 +194,9 @@ impl Registry {
         if let Some(running) = self.0.commits.running(id) {
             timeout(self.0.settings.patience, running.cancelled()).await.map_err(|_| Error::CommitRunning(id))?;
         }
-        match self.session_in(&self.view().await?, name, id)? {
+        // A statement of its own: in the head of the match the view would live as long as the body takes.
+        let found = self.session_in(&self.view().await?, name, id)?;
+        match found {
             Found::Open(session) => self.finish_session(session, digest, chunk).await,
             Found::Committed(committed) if committed.digest == digest => Ok(committed),
             Found::Committed(_) | Found::Unknown => Err(Error::UploadUnknown(id)),

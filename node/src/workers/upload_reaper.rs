@@ -25,12 +25,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct UploadReaper {
     metadata: Arc<dyn MetadataStore>,
     blobs: Arc<dyn BlobStore>,
+    /// Where the next pass goes on among the keys to delete, so that keys that cannot be deleted do not hold up the rest.
+    after: Option<String>,
 }
 
 impl UploadReaper {
     /// A worker over these rooms.
     pub fn new(metadata: Arc<dyn MetadataStore>, blobs: Arc<dyn BlobStore>) -> Self {
-        Self { metadata, blobs }
+        Self { metadata, blobs, after: None }
     }
 
     async fn propose(&self, command: Command) -> anyhow::Result<Outcome> {
@@ -58,8 +60,9 @@ impl UploadReaper {
         }
     }
 
-    async fn delete_objects(&self) -> anyhow::Result<usize> {
-        let keys = self.metadata.view()?.deleting(None, STEP)?;
+    async fn delete_objects(&mut self) -> anyhow::Result<usize> {
+        let keys = self.metadata.view()?.deleting(self.after.as_deref(), STEP)?;
+        self.after = keys.last().filter(|_| keys.len() == STEP).cloned();
         let keys: Vec<Key> = keys.iter().map(|key| key.parse()).collect::<Result<_, _>>().context("recorded key")?;
         if keys.is_empty() {
             return Ok(0);

@@ -13,7 +13,7 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes of one write.
-const BUFFER: usize = 1 << 20;
+pub(super) const BUFFER: usize = 1 << 20;
 /// Alignment of offsets, lengths and memory that every disk takes.
 const BLOCK: usize = 4096;
 /// Objects written this way at a time; each has at most two buffers (one fills, one is written).

@@ -42,6 +42,8 @@ impl Piece {
     pub(super) fn read_cached(&mut self, file: &File, start: u64) -> rustix::io::Result<()> {
         let mut into = [IoSliceMut::new(&mut self.memory[..self.wanted])];
         match rustix::io::preadv2(file, &mut into, start, ReadWriteFlags::NOWAIT) {
+            // The end of the file, or (Linux 5.9, some network file systems) nothing in the cache: a plain read tells.
+            Ok(0) => Err(Errno::AGAIN),
             Ok(count) => {
                 self.filled = count;
                 Ok(())

@@ -137,6 +137,9 @@ impl Writer {
             if direct.filling.is_full() {
                 let full = std::mem::replace(&mut direct.filling, direct.seat.buffer());
                 self.settle().await?;
+                // Past the cache there is next to nothing to sync; where a file system went through it after all, there is.
+                self.sync_beside().await?;
+                self.unsynced += direct::BUFFER as u64;
                 let State::Idle(mut target) = std::mem::replace(&mut self.target, State::Failed) else {
                     return Err(super::unavailable("an earlier write of this object failed"));
                 };

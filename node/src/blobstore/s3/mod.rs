@@ -27,6 +27,8 @@ use tokio::sync::Semaphore;
 const MARKER: &str = "flotilla.json";
 /// Requests of a node that the store works on at once.
 const REQUESTS_MAX: usize = 128;
+/// Uploads of bytes at a time; a queue of their own, so that slow ones do not hold up reads.
+const TRANSFERS_MAX: usize = 96;
 /// A request without a long body, attempts and queueing included.
 const SHORT: Duration = Duration::from_secs(15);
 /// A delete of a thousand keys.
@@ -45,6 +47,7 @@ struct Shared {
     prefix: String,
     budget: Budget,
     requests: Semaphore,
+    transfers: Semaphore,
     lifecycle: Lifecycle,
     metrics: Metrics,
 }
@@ -60,8 +63,8 @@ impl S3 {
         let client = client::client(&config, metrics.clone()).await?;
         let root = config.root_directory.trim_matches('/');
         let prefix = if root.is_empty() { String::new() } else { format!("{root}/") };
-        let requests = Semaphore::new(REQUESTS_MAX);
-        Ok(Self(Arc::new(Shared { client, config, prefix, budget, requests, lifecycle, metrics })))
+        let (requests, transfers) = (Semaphore::new(REQUESTS_MAX), Semaphore::new(TRANSFERS_MAX));
+        Ok(Self(Arc::new(Shared { client, config, prefix, budget, requests, transfers, lifecycle, metrics })))
     }
 }
 
@@ -79,7 +82,11 @@ impl Shared {
     ) -> Result<T, Error> {
         let limited = async {
             let all = async {
-                let _turn = self.requests.acquire().await.expect("never closed");
+                let queue = match operation {
+                    Operation::Put | Operation::Part => &self.transfers,
+                    _ => &self.requests,
+                };
+                let _turn = queue.acquire().await.expect("never closed");
                 request.await
             };
             tokio::time::timeout(limit, all).await.unwrap_or_else(|_| {

@@ -85,6 +85,7 @@ impl Reader {
                         bytes.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
                         self.rest.start += bytes.len() as u64;
                         self.shared.metrics.read.inc_by(bytes.len() as u64);
+                        self.breaks = 0;
                         return Some((Ok(bytes), Some(self)));
                     }
                     Ok(Some(Err(error))) => error.to_string(),

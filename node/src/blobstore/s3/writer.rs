@@ -4,7 +4,7 @@ use super::{
 };
 use crate::blobstore::{
     Error, Key, ObjectWriter, Operation,
-    budget::{Buffer, Payload},
+    budget::{BUFFER_MAX, Buffer, Payload},
 };
 use async_trait::async_trait;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, ServerSideEncryption};
@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 
 /// Every part but the last has this length (R2 refuses others).
-pub(super) const PART: usize = 16 * 1024 * 1024;
+pub(super) const PART: usize = BUFFER_MAX;
 const PARTS_MAX: i32 = 9_000;
 const PARTS_IN_FLIGHT: usize = 3;
 /// A part or small object, with its attempts.

@@ -267,10 +267,11 @@ async fn a_blob_of_one_object_is_redirected_to_the_store() {
     let (cluster, _, go) = slow(1, Settings::default()).await;
     go.add_permits(100);
     let digest = cluster.push_blob("a", b"abc").await;
-    for method in [Method::GET, Method::HEAD] {
-        let answer = cluster.send(method, &format!("/v2/a/blobs/{digest}"), &[], "").await.expect(307);
-        assert_eq!(answer.location(), "https://store.example/object");
-    }
+    let path = format!("/v2/a/blobs/{digest}");
+    assert_eq!(cluster.get(&path).await.expect(307).location(), "https://store.example/object");
+    // The URL is signed for GET: clients that followed it with a HEAD would be refused by the store.
+    let head = cluster.send(Method::HEAD, &path, &[], "").await.expect(200);
+    assert_eq!(head.field("content-length"), "3");
 }
 
 #[tokio::test]
@@ -279,4 +280,19 @@ async fn a_large_body_after_an_early_answer_does_not_break_the_client() {
     let unknown = "/v2/a/blobs/uploads/00000000-0000-4000-8000-000000000000";
     let answer = cluster.send(Method::PATCH, unknown, &[], vec![7; 200_000]).await.expect(404);
     assert_eq!(answer.code(), "BLOB_UPLOAD_UNKNOWN");
+}
+
+#[tokio::test]
+async fn a_connection_carries_on_after_a_chunked_body() {
+    use tokio::io::AsyncReadExt as _;
+    let cluster = Cluster::of(1).await;
+    let location = open(&cluster, "a").await;
+    let mut stream = TcpStream::connect(cluster.nodes[0]).await.unwrap();
+    let chunk = "3\r\nabc\r\n0\r\n\r\n";
+    let head = format!("PATCH {location} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 4096];
+    let count = stream.read(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer[..count]).to_lowercase();
+    assert!(answer.starts_with("http/1.1 202") && !answer.contains("connection: close"), "{answer}");
 }

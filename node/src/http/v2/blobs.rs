@@ -12,7 +12,7 @@ pub async fn get(
 ) -> Result<Response<Body>, Error> {
     let registry = request.front.registry();
     let fields = &request.head.headers;
-    let found = match is_head && !registry.redirects() {
+    let found = match is_head {
         true => registry.stat_blob(name, digest).await?,
         false => registry.blob(name, digest).await?,
     };
@@ -21,6 +21,7 @@ pub async fn get(
     let mut response = if headers::none_match(fields, &digest) {
         empty(StatusCode::NOT_MODIFIED)
     } else if let Some(url) = registry.blob_url(&blob).await? {
+        // Only a GET: a HEAD has no segments. A store's URL is signed for one method, and a HEAD needs no store.
         let mut response = empty(StatusCode::TEMPORARY_REDIRECT);
         response.headers_mut().insert(header::LOCATION, headers::value(url));
         response

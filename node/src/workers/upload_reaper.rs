@@ -104,3 +104,71 @@ impl Worker for UploadReaper {
         Ok(Report { done: (expired + started + deleted) as u64, more })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        blobstore::memory::Memory,
+        lifecycle::Lifecycle,
+        metadata::local::LocalStore,
+        registry::{Chunk, Registry, Settings},
+    };
+    use bytes::Bytes;
+    use flotilla_proto::oci::{Algorithm, RepositoryName};
+    use futures_util::{StreamExt, stream};
+
+    struct World {
+        metadata: Arc<LocalStore>,
+        blobs: Arc<Memory>,
+        registry: Registry,
+        reaper: UploadReaper,
+        name: RepositoryName,
+    }
+
+    fn world() -> World {
+        let (metadata, blobs) = (Arc::new(LocalStore::new()), Arc::new(Memory::new()));
+        let (cluster_id, incarnation, token) = ("c".to_owned(), "i".to_owned(), "t".to_owned());
+        let store = wire::CreateStore { cluster_id, incarnation, token };
+        metadata.apply(Command::CreateStore(store)).expect("applied");
+        let registry = Registry::new(metadata.clone(), blobs.clone(), Lifecycle::new(), Settings::default());
+        let reaper = UploadReaper::new(metadata.clone(), blobs.clone());
+        World { metadata, blobs, registry, reaper, name: "team/app".parse().expect("name") }
+    }
+
+    fn chunk(bytes: &'static [u8]) -> Chunk {
+        Chunk { body: stream::iter([Ok(Bytes::from_static(bytes))]).boxed(), length: None, range: None }
+    }
+
+    #[tokio::test]
+    async fn an_abandoned_upload_ends_and_leaves_nothing() {
+        let World { metadata, blobs, registry, mut reaper, name } = world();
+        let upload = registry.open_upload(&name, Algorithm::Sha256).await.expect("opened");
+        registry.write_chunk(&name, upload.id, chunk(b"abandoned")).await.expect("written");
+        let stop = CancellationToken::new();
+        assert_eq!(reaper.pass(&stop).await.expect("pass"), Report::default());
+        assert_eq!(blobs.keys().len(), 1);
+
+        for _ in 0..7 * 3_600 / 15 {
+            metadata.advance(Duration::from_secs(15)).expect("applied"); // a tick counts 15 s at most
+        }
+        assert_eq!(reaper.pass(&stop).await.expect("pass"), Report { done: 3, more: false });
+        assert!(blobs.keys().is_empty());
+        assert!(registry.upload_status(&name, upload.id).await.is_err());
+        assert_eq!(reaper.pass(&stop).await.expect("pass"), Report::default());
+    }
+
+    #[tokio::test]
+    async fn a_duplicate_upload_goes_and_the_blob_stays() {
+        let World { blobs, registry, mut reaper, name, .. } = world();
+        let mut hasher = crate::blobstore::Hasher::new(Algorithm::Sha256);
+        hasher.update(b"twice");
+        let digest = hasher.finish();
+        registry.upload(&name, digest, chunk(b"twice")).await.expect("first");
+        let first = blobs.keys();
+        registry.upload(&name, digest, chunk(b"twice")).await.expect("second");
+        assert_eq!(blobs.keys().len(), 2);
+        reaper.pass(&CancellationToken::new()).await.expect("pass");
+        assert_eq!(blobs.keys(), first);
+    }
+}

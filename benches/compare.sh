@@ -25,8 +25,8 @@ while [ $# -gt 0 ]; do
 done
 
 target=${CARGO_TARGET_DIR:-target}/release
-[ -n "${OURS:-}" ] || cargo build --release --locked -p flotilla-node --bin flotilla >&2
-cargo build --release --locked -p flotilla-benches --bin loadgen >&2
+# The whole workspace, as the tests build it: a part of it would select other features, and compile dependencies again.
+cargo build --release --locked --workspace >&2
 ours=${OURS:-$target/flotilla serve}
 theirs=${THEIRS:-docker-registry serve}
 if ! command -v "${theirs%% *}" >/dev/null; then

@@ -122,6 +122,8 @@ async fn a_blob_is_mounted_or_an_upload_opened() {
         format!("/v2/b/blobs/uploads/?mount={missing}&from=a"),
         format!("/v2/b/blobs/uploads/?mount={digest}&from=nobody"),
         format!("/v2/d/blobs/uploads/?mount={digest}&from=NoName"),
+        "/v2/d/blobs/uploads/?mount=nonsense&from=a".to_owned(),
+        "/v2/d/blobs/uploads/?mount=".to_owned(),
     ] {
         let opened = cluster.send(Method::POST, &path, &[], "").await.expect(202);
         cluster.send(Method::DELETE, &opened.location(), &[], "").await.expect(204);

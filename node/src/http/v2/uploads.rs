@@ -13,15 +13,12 @@ pub async fn open(request: &Context<'_>, name: &RepositoryName) -> Result<Respon
     let registry = request.front.registry();
     let query = Query::of(&request.head.uri);
     if let Some(mount) = query.get("mount") {
-        let digest: Digest = mount.parse()?;
-        // What is no repository name is no repository: as with one that lacks the blob, an upload is opened.
+        // What is no digest or repository name is nowhere: as with a blob that is not there, an upload is opened.
         let from = query.get("from").filter(|from| !from.is_empty()).map(|from| from.parse::<RepositoryName>());
-        let mounted = match from {
-            Some(Err(_)) => None,
-            Some(Ok(from)) => registry.mount(Some(&from), name, digest).await?,
-            None => registry.mount(None, name, digest).await?,
-        };
-        if mounted.is_some() {
+        let (digest, from) = (mount.parse::<Digest>().ok(), from.transpose());
+        if let (Some(digest), Ok(from)) = (digest, from)
+            && registry.mount(from.as_ref(), name, digest).await?.is_some()
+        {
             request.front.metrics().upload_ended("mounted");
             return Ok(created(name, &digest));
         }

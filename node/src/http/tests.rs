@@ -3,6 +3,7 @@
 mod hardening;
 mod manifests;
 mod pulls;
+mod tls;
 mod uploads;
 
 use super::{Front, Metrics, body::Body, server};

@@ -9,8 +9,10 @@ use std::{
 };
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Looks within the shortest limit.
+/// Looks within the shortest limit, at least.
 const LOOKS: u32 = 6;
+/// The longest time between two looks: a connection without requests is put away after two.
+const INTERVAL_MAX: Duration = Duration::from_secs(1);
 
 /// What to do with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +50,7 @@ enum Phase {
 impl Watch {
     /// Begins with the first byte of a request.
     pub(super) fn new(pulse: Arc<Pulse>, limits: Limits) -> Self {
-        let interval = limits.head.min(limits.idle).min(limits.progress) / LOOKS;
+        let interval = (limits.head.min(limits.idle).min(limits.progress) / LOOKS).min(INTERVAL_MAX);
         let now = Instant::now();
         let (requests, received) = (pulse.requests.load(Relaxed), pulse.received.load(Relaxed));
         let sent = (pulse.sent.load(Relaxed), now);

@@ -103,7 +103,6 @@ async fn a_body_whose_end_is_in_doubt_is_refused_and_the_connection_closed() {
         "transfer-encoding: chunked\r\ntransfer-encoding: identity",
         " transfer-encoding: chunked",
         "x: y\r\n transfer-encoding: chunked",
-        "transfer-encoding: chunked\ncontent-length: 4 4",
     ];
     for form in forms {
         let bytes = format!(
@@ -111,6 +110,7 @@ async fn a_body_whose_end_is_in_doubt_is_refused_and_the_connection_closed() {
         );
         let answer = exchange(&cluster, bytes).await;
         refused(&answer, "400", form);
+        assert!(answer.contains("not well-formed HTTP"), "{form}: {answer}");
         assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{form}: {answer}");
     }
 }
@@ -429,7 +429,7 @@ async fn requests_beyond_the_limit_are_told_so_but_probes_are_answered() {
 async fn an_early_answer_reaches_a_client_that_is_still_sending() {
     let cluster = Cluster::of(1).await;
     let body = vec![0; 1 << 20];
-    for round in 0..100 {
+    for round in 0..20 {
         let mut stream = connect(&cluster).await;
         let head = format!("PUT /nothing HTTP/1.1\r\nhost: r\r\ncontent-length: {}\r\n\r\n", 50 << 20);
         stream.write_all(head.as_bytes()).await.unwrap();

@@ -176,7 +176,7 @@ where
     /// Serves requests; gives the connection back when there was none for a while.
     async fn http1(&self, wire: Wire) -> Option<Wire> {
         let pulse = wire.pulse.clone();
-        let mut watch = Watch::new(pulse.clone(), self.settings.limits);
+        let mut watch = Watch::new(pulse.clone(), self.settings.limits, true);
         let mut connection = self.http1.serve_connection(TokioIo::new(wire), self.service(&pulse));
         let mut draining = pin!(self.lifecycle.draining().cancelled());
         let mut drains = false;
@@ -219,7 +219,7 @@ where
     async fn http2(&self, mut wire: Wire) {
         wire.lingers = false;
         let pulse = wire.pulse.clone();
-        let mut watch = Watch::new(pulse.clone(), self.settings.limits);
+        let mut watch = Watch::new(pulse.clone(), self.settings.limits, false);
         let connection = self.http2.serve_connection(TokioIo::new(wire), self.service(&pulse));
         let mut connection = pin!(connection);
         let mut draining = pin!(self.lifecycle.draining().cancelled());
@@ -234,7 +234,6 @@ where
                 }
                 verdict = watch.verdict() => match verdict {
                     Verdict::Park => {}
-                    // Without requests there are pings still: they are no sign of a request.
                     Verdict::Idle | Verdict::HeadLate if !drains => {
                         drains = true;
                         connection.as_mut().graceful_shutdown();

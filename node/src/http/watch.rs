@@ -30,6 +30,8 @@ pub(super) enum Verdict {
 pub(super) struct Watch {
     pulse: Arc<Pulse>,
     limits: Limits,
+    /// Bytes between requests begin the next one. Not in HTTP/2, which has pings.
+    heads: bool,
     timer: Pin<Box<Sleep>>,
     interval: Duration,
     /// As of the last look.
@@ -49,13 +51,13 @@ enum Phase {
 
 impl Watch {
     /// Begins with the first byte of a request.
-    pub(super) fn new(pulse: Arc<Pulse>, limits: Limits) -> Self {
+    pub(super) fn new(pulse: Arc<Pulse>, limits: Limits, heads: bool) -> Self {
         let interval = (limits.head.min(limits.idle).min(limits.progress) / LOOKS).min(INTERVAL_MAX);
         let now = Instant::now();
         let (requests, received) = (pulse.requests.load(Relaxed), pulse.received.load(Relaxed));
         let sent = (pulse.sent.load(Relaxed), now);
         let (timer, phase) = (Box::pin(sleep(interval)), Phase::Head(now));
-        Self { pulse, limits, timer, interval, requests, received, phase, sent }
+        Self { pulse, limits, heads, timer, interval, requests, received, phase, sent }
     }
 
     /// Waits until there is something to do. Loses nothing when it is dropped and called again.
@@ -86,7 +88,7 @@ impl Watch {
             _ if self.pulse.answers.load(Relaxed) > 0 || waits => Phase::Busy,
             Phase::Busy => Phase::Idle(now),
             _ if news => Phase::Idle(now),
-            Phase::Idle(_) if bytes => Phase::Head(now),
+            Phase::Idle(_) if bytes && self.heads => Phase::Head(now),
             unchanged => unchanged,
         };
         match self.phase {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep, sleep};
 /// Looks within the shortest limit, at least.
 const LOOKS: u32 = 6;
 /// The longest time between two looks: a connection without requests is put away after two.
-const INTERVAL_MAX: Duration = Duration::from_secs(1);
+const INTERVAL_MAX: Duration = Duration::from_millis(250);
 
 /// What to do with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -199,7 +199,8 @@ where
         let (mut wire, unread) = (parts.io.into_inner(), parts.read_buf);
         match verdict {
             Some(Verdict::Park) => {
-                wire.early = unread;
+                // An empty one would keep hyper's buffer.
+                wire.early = if unread.is_empty() { Bytes::new() } else { unread };
                 return Some(wire);
             }
             Some(Verdict::Idle) => debug!("the connection was idle for too long"),

@@ -1,10 +1,12 @@
 //! The front over real connections: a registry on the in-process metadata store and a blob store.
 
+mod hardening;
 mod manifests;
 mod pulls;
 mod ranges;
 mod referrers;
 mod tags;
+mod tls;
 mod uploads;
 
 use super::{Front, Metrics, body::Body, server};

@@ -6,6 +6,7 @@ use super::{
     wire::{blob_path, encoded, header_is, manifest_path, refused, status},
 };
 use anyhow::{Context, ensure};
+use http::Method;
 use serde_json::Value;
 
 impl Suite {
@@ -56,7 +57,21 @@ impl Suite {
             for name in ["Upper/case", "-dash", "a..b", "under___score", "trailing-"] {
                 let path = manifest_path(&encoded(name).replace("%2F", "/"), "latest");
                 let answer = self.get(&path).await?;
-                refused(&answer, &[400, 404], &["NAME_INVALID", "NAME_UNKNOWN"]).with_context(|| name.to_owned())?;
+                refused(&answer, &[400, 404], &["NAME_INVALID", "NAME_UNKNOWN", "MANIFEST_UNKNOWN"])
+                    .with_context(|| name.to_owned())?;
+            }
+            Ok(())
+        })
+        .await;
+        self.check("base/a method that does not fit is refused with those that do", async {
+            for (method, path) in [
+                (Method::DELETE, "/v2/".to_owned()),
+                (Method::PUT, list.clone()),
+                (Method::POST, manifest_path(&self.repository, "latest")),
+            ] {
+                let answer = self.send_nothing(method, &path).await?;
+                status(&answer, &[404, 405]).with_context(|| path.clone())?;
+                ensure!(answer.status == 404 || !answer.header("allow").is_empty(), "405 without Allow at {path}");
             }
             Ok(())
         })

@@ -219,12 +219,18 @@ impl Suite {
         let text = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [], "annotations": {"long": long}});
         let manifest = of_text(text.to_string(), INDEX);
         let path = manifest_path(&self.repository, &manifest.blob.digest);
-        for body in [full(manifest.blob.bytes.clone()), streamed(&manifest.blob.bytes)] {
-            let answer = self.send(Method::PUT, &path, &[("content-type", INDEX)], body).await?;
-            status(&answer, &[201, 413])?;
-            if answer.status == 201 {
+        let length = manifest.blob.bytes.len();
+        let ended = [format!("{length:x}\r\n").as_bytes(), &manifest.blob.bytes, b"\r\n0\r\n\r\n"].concat();
+        for (framing, body) in [
+            (format!("Content-Length: {length}"), &manifest.blob.bytes[..]),
+            ("Transfer-Encoding: chunked".to_owned(), &ended),
+        ] {
+            let answer = self.raw("PUT", &path, &format!("Content-Type: {INDEX}\r\n{framing}\r\n"), body).await?;
+            let line = answer.lines().next().unwrap_or_default();
+            if line.starts_with("HTTP/1.1 201 ") {
                 self.delete_for_good(&path).await?;
             }
+            ensure!(line.starts_with("HTTP/1.1 201 ") || line.starts_with("HTTP/1.1 413 "), "{framing}: {line:?}");
             self.gone(&path).await?;
         }
         Ok(())

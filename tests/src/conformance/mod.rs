@@ -13,6 +13,7 @@ mod data;
 mod manifests;
 mod ranges;
 mod referrers;
+mod rules;
 mod sessions;
 mod sets;
 mod tag_parameters;
@@ -84,6 +85,7 @@ pub struct Suite {
     ways: Mutex<Vec<Way>>,
     turn: AtomicUsize,
     report: Mutex<Report>,
+    broken: Mutex<rules::Broken>,
 }
 
 impl Suite {
@@ -106,6 +108,7 @@ impl Suite {
             ways: Mutex::default(),
             turn: AtomicUsize::new(0),
             report: Mutex::default(),
+            broken: Mutex::default(),
         }
     }
 
@@ -127,6 +130,7 @@ impl Suite {
             self.tag_parameters().await;
         }
         self.referrers().await;
+        self.rules().await;
         self.report.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -22,7 +22,7 @@ impl Suite {
         self.check(format!("{area}/a first chunk that does not begin at 0"), self.strays(&blob, 5, 100)).await;
         self.check(format!("{area}/a chunk sent twice"), self.repeated(&blob)).await;
         self.check(format!("{area}/a gap between chunks"), self.gap(&blob)).await;
-        for range in ["abc", "0", "-5", "9-0", "bytes 0-9/10", "0-9,20-29", "0-99999999999999999999999999"] {
+        for range in ["abc", "0", "-5", "9-0", "0-9,20-29", "0-99999999999999999999999999"] {
             let name = format!("{area}/a malformed range {range:?} is refused");
             self.check(name, self.malformed(&blob, range, 10)).await;
         }

@@ -35,6 +35,7 @@ impl Suite {
         self.check("manifests/parameters of a media type are ignored", self.parameters()).await;
         self.check("manifests/the media type may be told by the header alone", self.told_by_header()).await;
         self.check("manifests/no Accept header is needed", self.without_accept()).await;
+        self.check("manifests/a namespace in the query may be ignored", self.namespace()).await;
         self.check("manifests/HEAD sends no body", self.manifest_head()).await;
         self.check("manifests/tags at the limits of their grammar", self.tags_at_the_limits()).await;
         self.check("manifests/tags beyond their grammar are refused", self.tags_beyond()).await;
@@ -128,6 +129,17 @@ impl Suite {
             status(&answer, &[200])?;
             ensure!(answer.header("content-type") == INDEX && answer.body == manifest.blob.bytes, "{headers:?}");
         }
+        self.delete_for_good(&manifest_path(&self.repository, &manifest.blob.digest)).await
+    }
+
+    /// Proxies are told the registry that a client means; others need not care.
+    async fn namespace(&self) -> Result<()> {
+        let manifest = lone();
+        let answer = self.put(&self.repository, "namespace", &manifest, &[]).await?;
+        self.stored(&answer, &manifest).await?;
+        let path = format!("{}?ns=registry.example.com", manifest_path(&self.repository, "namespace"));
+        self.manifest_pulls(&path, &manifest).await?;
+        self.manifest_exists(&path, &manifest).await?;
         self.delete_for_good(&manifest_path(&self.repository, &manifest.blob.digest)).await
     }
 

@@ -2,9 +2,9 @@
 
 use super::{
     Suite,
-    data::{Algorithm, Blob},
+    data::{ARTIFACT, Algorithm, Blob, Set, Shape, artifact},
     uploads::Way,
-    wire::{blob_path, header_is, status, whole},
+    wire::{blob_path, header_is, manifest_path, status, whole},
 };
 use crate::http::{Response, empty};
 use anyhow::{Result, ensure};
@@ -91,6 +91,40 @@ impl Suite {
             }
             ensure!(bytes == blob.bytes, "{} bytes", bytes.len());
             Ok(())
+        })
+        .await;
+        self.check(format!("{area}/a range of another state of the blob gives everything"), async {
+            let headers = [("range", "bytes=0-9"), ("if-range", "\"another\"")];
+            let answer = self.send(Method::GET, &path, &headers, empty()).await?;
+            status(&answer, &[200])?;
+            whole(&answer, &blob.bytes)
+        })
+        .await;
+        self.check(format!("{area}/conditions on the ETag, where there is one, are kept"), async {
+            let answer = self.get(&path).await?;
+            let etag = answer.header("etag");
+            if etag.is_empty() {
+                return Ok(());
+            }
+            let known = self.send(Method::GET, &path, &[("if-none-match", etag)], empty()).await?;
+            status(&known, &[304])?;
+            ensure!(known.body.is_empty() && known.header("etag") == etag, "{:?}", known.headers);
+            let resumed = self.send(Method::GET, &path, &[("range", "bytes=9-"), ("if-range", etag)], empty()).await?;
+            // A weak one never fits.
+            status(&resumed, &[if etag.starts_with("W/") { 200 } else { 206 }])?;
+            let changed = self.send(Method::GET, &path, &[("if-none-match", "\"another\"")], empty()).await?;
+            status(&changed, &[200])
+        })
+        .await;
+        self.check(format!("{area}/a range of a manifest gives the part or everything"), async {
+            let mut set = Set::new("range");
+            set.index(&Shape { algorithm, ..artifact(ARTIFACT) }, Vec::new());
+            self.push_set(&self.repository, &set).await?;
+            let manifest = &set.manifests[0].blob;
+            let answer = self.part(&manifest_path(&self.repository, &manifest.digest), "bytes=0-9").await?;
+            status(&answer, &[200, 206])?;
+            whole(&answer, if answer.status == 206 { &manifest.bytes[..10] } else { &manifest.bytes })?;
+            self.delete_set(&self.repository, &set).await
         })
         .await;
         self.check(format!("{area}/delete"), self.delete_for_good(&path)).await;

@@ -17,6 +17,15 @@ impl Suite {
         let area = format!("uploads/{}", algorithm.name());
         let (blob, small) = (Blob::random(algorithm, self.chunk * 3), Blob::random(algorithm, 1000));
         self.check(format!("{area}/a new upload has a location with an id of its own"), self.new_upload()).await;
+        self.check(format!("{area}/an upload may announce its algorithm"), async {
+            let path = format!("/v2/{}/blobs/uploads/?digest-algorithm={}", self.repository, algorithm.name());
+            let answer = self.send_nothing(Method::POST, &path).await?;
+            status(&answer, &[202])?;
+            let url = with_digest(&self.location(&answer)?, &small.digest);
+            self.created(&self.bytes(Method::PUT, &url, &small).await?, &small).await?;
+            self.delete_for_good(&blob_path(&self.repository, &small.digest)).await
+        })
+        .await;
         self.check(format!("{area}/the range grows with every chunk"), self.growth(&blob)).await;
         self.check(format!("{area}/a blob is unknown before its upload is closed"), self.early(&blob)).await;
         self.check(format!("{area}/a first chunk that does not begin at 0"), self.strays(&small, 5, 100)).await;

@@ -2,6 +2,7 @@
 
 mod clients;
 mod connections;
+mod conformance;
 mod dev;
 mod failover;
 mod lifecycle;

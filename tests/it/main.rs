@@ -3,6 +3,7 @@
 mod clients;
 mod dev;
 mod failover;
+mod hostile;
 mod lifecycle;
 mod linearizable;
 mod membership;

@@ -157,6 +157,7 @@ async fn expect_continue(area: &Area) {
         ("nothing", "/nothing".into(), 404),
     ] {
         let mut wire = flotilla_tests::wire::Wire::connect(area.address()).await.unwrap();
+        area.count();
         let fields = "Expect: 100-continue\r\nContent-Length: 5\r\n";
         wire.send(&request(&format!("POST {path}"), fields)).await;
         if expected == 201 {

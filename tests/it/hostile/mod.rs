@@ -11,7 +11,7 @@ mod referrers;
 mod robustness;
 
 use flotilla_tests::{
-    cluster::{Builder, Cluster},
+    cluster::Cluster,
     http::{OCI_MANIFEST, digest_of, manifest},
     wire::{Answer, Wire, shown},
 };
@@ -103,24 +103,24 @@ struct Area {
     addresses: Vec<String>,
     image: Image,
     rss: Vec<u64>,
+    next: AtomicUsize,
     asked: AtomicUsize,
     wrong: Mutex<Vec<String>>,
 }
 
 impl Area {
     async fn start(name: &'static str) -> Self {
-        Self::on(name, Cluster::builder()).await
+        Self::on(name, Cluster::builder().start().await.unwrap()).await
     }
 
-    async fn on(name: &'static str, builder: Builder) -> Self {
-        let cluster = builder.start().await.unwrap();
+    async fn on(name: &'static str, cluster: Cluster) -> Self {
         let addresses = cluster.addresses();
         let layer: Vec<u8> = (0..1000_u32).map(|number| b'a' + (number % 26) as u8).collect();
         let config = b"{}";
         let text = manifest(&digest_of(config), 2, &[(digest_of(&layer), layer.len() as u64)]);
         let image = Image { layer, digest: digest_of(text.as_bytes()), manifest: text.into_bytes() };
-        let (asked, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-        let mut area = Self { name, cluster, addresses, image, rss: Vec::new(), asked, wrong };
+        let (next, asked, wrong) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));
+        let mut area = Self { name, cluster, addresses, image, rss: Vec::new(), next, asked, wrong };
         area.push("team/app", config).await;
         area.push("team/app", &area.image.layer).await;
         let put = area.put("team/app", "v1", &area.image.manifest).await;
@@ -136,7 +136,12 @@ impl Area {
 
     /// The next node's address.
     fn address(&self) -> &str {
-        &self.addresses[self.asked.fetch_add(1, Ordering::Relaxed) % self.addresses.len()]
+        &self.addresses[self.next.fetch_add(1, Ordering::Relaxed) % self.addresses.len()]
+    }
+
+    /// Counts a request that does not go through [`Area::run`].
+    fn count(&self) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Writes down that something is wrong.
@@ -166,6 +171,7 @@ impl Area {
     }
 
     async fn run_at(&self, address: &str, case: Case) -> Answer {
+        self.count();
         let (answer, problems) = exchange(address, &case).await;
         for problem in problems {
             let got = shown(answer.text().as_bytes());
@@ -198,6 +204,17 @@ impl Area {
     async fn open(&self, repository: &str) -> String {
         let line = format!("POST /v2/{repository}/blobs/uploads/");
         self.ask("an upload", with_body(&line, "", b""), &[202]).await.field("location").to_owned()
+    }
+
+    /// How far the resident memory of any node ever rose above what it was at the start.
+    fn risen(&mut self) -> u64 {
+        let peaks = self.cluster.nodes.iter_mut().map(|node| node.process().peak_rss());
+        peaks.zip(&self.rss).map(|(peak, before)| peak.saturating_sub(*before)).max().unwrap_or_default()
+    }
+
+    /// The nodes' logs.
+    fn logs(&mut self) -> Vec<String> {
+        self.cluster.nodes.iter_mut().map(|node| node.process().log_text()).collect()
     }
 
     /// Checks that nothing was damaged, and fails with all that was wrong.

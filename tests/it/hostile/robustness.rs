@@ -420,9 +420,7 @@ async fn pipelining(area: &Area, depth: usize) {
             }
             Err(error) => return area.wrong(format!("pipelined {number} of {depth} {line}: {error:#}")),
         }
-        if number > 0 {
-            area.address();
-        }
+        area.count();
     }
 }
 
@@ -439,6 +437,7 @@ async fn slow_senders(area: &Area) {
             wire.send(&[*byte]).await;
             tokio::task::yield_now().await;
         }
+        area.count();
         let name = format!("byte by byte {}", shown(&bytes[..20]));
         match wire.answer(false).await {
             Ok(answer) => area.expect([200, 201, 400].contains(&answer.status), format!("{name}: {}", answer.status)),
@@ -448,6 +447,7 @@ async fn slow_senders(area: &Area) {
     // The body comes after the answer: it is read as a body, never as a request.
     for path in ["/nothing", "/v2/team/app/manifests/.bad"] {
         let mut wire = Wire::connect(area.address()).await.unwrap();
+        area.count();
         let head = format!("Expect: 100-continue\r\nContent-Length: {}\r\n", SMUGGLED.len());
         wire.send(&request(&format!("PUT {path}"), &head)).await;
         match wire.answer(false).await {
@@ -498,6 +498,7 @@ async fn http2(area: &Area) {
     ] {
         let mut wire = Wire::connect(area.address()).await.unwrap();
         wire.send(&[&preface[..], frames].concat()).await;
+        area.count();
         let mut seen = false;
         while let Ok(head) = wire.bytes(9).await {
             let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);

@@ -1,10 +1,16 @@
 //! Many clients at the same things at once: each answer is one that some order of the requests explains.
 
 use super::{Area, request, with_body};
-use flotilla_tests::http::{OCI_MANIFEST, digest_of, manifest};
-use flotilla_tests::wire::Answer;
+use flotilla_tests::{
+    http::{Noise, OCI_MANIFEST, digest_of, manifest},
+    wait_for,
+    wire::Answer,
+};
 use futures_util::future::join_all;
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, path::Path, time::Duration};
+
+/// Longest wait for the worker that deletes what nobody names.
+const LIMIT: Duration = Duration::from_secs(90);
 
 #[tokio::test]
 async fn requests_at_the_same_time_leave_one_truth() {
@@ -21,6 +27,8 @@ async fn requests_at_the_same_time_leave_one_truth() {
     pulls(&area).await;
     opened_and_cancelled(&area).await;
     manifests_against_their_blobs(&area).await;
+    conditional_writers(&area).await;
+    one_copy_left(&area).await;
     area.finish(120).await;
 }
 
@@ -39,7 +47,7 @@ fn count(answers: &[Answer], status: u16) -> usize {
 }
 
 fn noise(seed: u64, length: u64) -> Vec<u8> {
-    let mut noise = flotilla_tests::http::Noise::new(seed, length);
+    let mut noise = Noise::new(seed, length);
     let mut bytes = Vec::new();
     while let Some(block) = noise.take() {
         bytes.extend_from_slice(&block);
@@ -74,10 +82,6 @@ async fn one_layer(area: &Area) {
         let answer = area.ask("it", request(&format!("GET /v2/{repository}/blobs/{digest}"), ""), &[200]).await;
         area.expect(answer.body == bytes, "one layer: other bytes");
     }
-    // Copies are garbage at once and are deleted soon; a truth of its own each they are not.
-    let dir = area.cluster.dir().join("store");
-    let total = stored(&dir);
-    area.expect(total >= 1 << 20, format!("one layer: only {total} bytes are stored"));
     let mount = format!("POST /v2/once/third/blobs/uploads/?mount={digest}&from=once/other");
     area.ask("a mount of it", with_body(&mount, "", b""), &[201]).await;
 }
@@ -297,5 +301,44 @@ async fn manifests_against_their_blobs(area: &Area) {
         let expected = if put.status == 201 { 200 } else { 404 };
         area.ask("the blob", request(&format!("GET /v2/race/image/blobs/{digest}"), ""), &[expected]).await;
         area.ask("the tag", request(&format!("GET /v2/race/image/manifests/round{round}"), ""), &[expected]).await;
+    }
+}
+
+/// Writers that say what they saw: of those that saw the same, one is taken.
+async fn conditional_writers(area: &Area) {
+    let config = area.push("conditions/app", b"{}").await;
+    let body = |round: usize, writer: usize| {
+        let text = manifest(&config, 2, &[]);
+        text.replacen('{', &format!("{{\"annotations\":{{\"by\":\"{round}-{writer}\"}},"), 1).into_bytes()
+    };
+    let mut condition = "If-None-Match: *".to_owned();
+    for round in 0..6 {
+        let fields = format!("Content-Type: {OCI_MANIFEST}\r\n{condition}\r\n");
+        let writes =
+            (0..8).map(|writer| with_body("PUT /v2/conditions/app/manifests/v1", &fields, &body(round, writer)));
+        let answers = at_once(area, "conditional writers", &[201, 412], writes).await;
+        area.expect(count(&answers, 201) == 1, format!("{} conditional writers are 201", count(&answers, 201)));
+        let Some(winner) = answers.iter().position(|answer| answer.status == 201) else { return };
+        let reads = (0..3).map(|_| request("GET /v2/conditions/app/manifests/v1", ""));
+        for answer in at_once(area, "its value", &[200], reads).await {
+            area.expect(answer.body == body(round, winner), "the value is not the winner's");
+        }
+        condition = format!("If-Match: \"{}\"", digest_of(&body(round, winner)));
+    }
+    let delete = (0..8).map(|_| request("DELETE /v2/conditions/app/manifests/v1", &format!("{condition}\r\n")));
+    let deleted = at_once(area, "conditional deletes", &[202, 404, 412], delete).await;
+    area.expect(count(&deleted, 202) == 1, format!("{} conditional deletes are 202", count(&deleted, 202)));
+}
+
+/// The copies of the layer that many clients pushed are garbage, which a worker deletes; what stays is one.
+async fn one_copy_left(area: &Area) {
+    let bytes = noise(1, 1 << 20);
+    let dir = area.cluster.dir().join("store");
+    // Beside it, the areas' other blobs: 2 MiB of the pulls, and small ones.
+    wait_for("one stored copy", LIMIT, || async { (stored(&dir) < 4 << 20).then_some(()) }).await;
+    for repository in ["once/shared", "once/other", "once/third"] {
+        let path = format!("GET /v2/{repository}/blobs/{}", digest_of(&bytes));
+        let answer = area.ask("the copy that is left", request(&path, ""), &[200]).await;
+        area.expect(answer.body == bytes, "the copy that is left: other bytes");
     }
 }

@@ -1,7 +1,7 @@
 //! Header fields of every kind: what must not matter does not, what is broken is refused, nothing hangs.
 
 use super::{After, Area, Case, Image, case, request, with_body};
-use flotilla_tests::http::{OCI_MANIFEST, digest_of};
+use flotilla_tests::http::{OCI_MANIFEST, digest_of, manifest};
 
 #[tokio::test]
 async fn odd_header_fields_are_refused_or_do_not_matter() {
@@ -22,6 +22,7 @@ async fn odd_header_fields_are_refused_or_do_not_matter() {
     ranges(&mut cases, image);
     area.run_all(cases).await;
     expect_continue(&area).await;
+    conditional_writes(&area).await;
     area.finish(120).await;
 }
 
@@ -128,6 +129,64 @@ fn conditions(cases: &mut Vec<Case>, image: &Image) {
     // What does not exist is not there, whatever the condition.
     cases.push(case("*, absent", request("GET /v2/team/app/manifests/none", "If-None-Match: *\r\n"), &[404]));
     cases.push(case("If-Match, absent", request("GET /v2/team/app/manifests/none", "If-Match: *\r\n"), &[404, 412]));
+}
+
+/// Writes of a tag that must not overwrite what the writer has not seen (RFC 9110 §13).
+async fn conditional_writes(area: &Area) {
+    let (old, other) = (&area.image.digest, digest_of(b"other"));
+    let document = |number: usize| {
+        let text = manifest(&digest_of(b"{}"), 2, &[]);
+        text.replacen('{', &format!("{{\"annotations\":{{\"n\":\"{number}\"}},"), 1).into_bytes()
+    };
+    for (number, (fields, on_old, on_none)) in [
+        ("If-None-Match: *".to_owned(), 412, 201),
+        ("If-Match: *".to_owned(), 201, 412),
+        (format!("If-Match: \"{old}\""), 201, 412),
+        (format!("If-Match: \"x\", \"{old}\", \"y\""), 201, 412),
+        (format!("If-Match: \"x\"\r\nIf-Match: \"{old}\""), 201, 412),
+        (format!("If-Match: \"{other}\""), 412, 412),
+        (format!("If-Match: W/\"{old}\""), 412, 412),
+        ("If-Match: \"\"".to_owned(), 412, 412),
+        ("If-Match: \"".to_owned(), 412, 412),
+        ("If-Match: nonsense".to_owned(), 412, 412),
+        ("If-Match: \u{e9}".to_owned(), 412, 412),
+        (format!("If-None-Match: \"{old}\""), 412, 201),
+        (format!("If-None-Match: W/\"{old}\""), 412, 201),
+        (format!("If-None-Match: \"{other}\""), 201, 201),
+        (format!("If-Match: \"{old}\"\r\nIf-None-Match: \"{other}\""), 201, 412),
+        (format!("If-Match: \"{old}\"\r\nIf-None-Match: *"), 412, 412),
+        ("If-Unmodified-Since: Sat, 21 Nov 1970 00:00:00 GMT".to_owned(), 201, 201),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let put = |tag: &str, fields: &str, body: &[u8]| {
+            let fields = format!("Content-Type: {OCI_MANIFEST}\r\n{fields}\r\n");
+            with_body(&format!("PUT /v2/team/app/manifests/{tag}"), &fields, body)
+        };
+        let read = |tag: &str| request(&format!("GET /v2/team/app/manifests/{tag}"), "");
+        let (there, none, new) = (format!("there{number}"), format!("none{number}"), document(number));
+        area.put("team/app", &there, &area.image.manifest).await;
+        // The refused first, while the manifest to come is unknown: a refusal must leave nothing behind.
+        let writes = [(&there, on_old), (&none, on_none)];
+        for (tag, _) in writes.into_iter().filter(|(_, expected)| *expected == 412) {
+            let answer = area.ask(&format!("PUT {tag} {fields}"), put(tag, &fields, &new), &[412]).await;
+            area.expect(!answer.has("docker-content-digest"), format!("{tag} {fields}: a digest"));
+            let after = if *tag == there { 200 } else { 404 };
+            area.run(case(format!("{tag} after {fields}"), read(tag), &[after]).body(&area.image.manifest)).await;
+        }
+        for (tag, _) in writes.into_iter().filter(|(_, expected)| *expected == 201) {
+            area.ask(&format!("PUT {tag} {fields}"), put(tag, &fields, &new), &[201]).await;
+            area.run(case(format!("{tag} after {fields}"), read(tag), &[200]).body(&new)).await;
+        }
+        // A delete follows the same rules; of a tag that is not there, 404 or 412 are both true.
+        area.put("team/app", &there, &area.image.manifest).await;
+        let delete = |tag: &str| request(&format!("DELETE /v2/team/app/manifests/{tag}"), &format!("{fields}\r\n"));
+        let (expected, after) = if on_old == 201 { (202, 404) } else { (412, 200) };
+        area.ask(&format!("DELETE {there} {fields}"), delete(&there), &[expected]).await;
+        area.ask(&format!("{there} after DELETE {fields}"), read(&there), &[after]).await;
+        area.ask(&format!("DELETE absent {fields}"), delete("absent"), &[404, 412]).await;
+    }
 }
 
 fn expectations(cases: &mut Vec<Case>) {

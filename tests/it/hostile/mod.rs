@@ -220,13 +220,14 @@ impl Area {
     /// Checks that nothing was damaged, and fails with all that was wrong.
     async fn finish(self, at_least: usize) {
         let (name, count) = (self.name, self.asked.load(Ordering::Relaxed));
-        let wrong = self.aftermath().await;
+        let (wrong, cluster) = self.aftermath().await;
         println!("{name}: {count} requests, {} wrong", wrong.len());
         assert!(wrong.is_empty(), "{name}: {} wrong\n  {}", wrong.len(), wrong.join("\n  "));
         assert!(count > at_least, "{name}: only {count} requests");
+        cluster.wait_equal_hash().await;
     }
 
-    async fn aftermath(mut self) -> Vec<String> {
+    async fn aftermath(mut self) -> (Vec<String>, Cluster) {
         for address in self.addresses.clone() {
             let Image { layer, manifest, digest } = &self.image;
             for (path, bytes) in [
@@ -239,7 +240,6 @@ impl Area {
                 self.run_at(&address, case(name, request(&format!("GET {path}"), ""), &[200]).body(bytes)).await;
             }
         }
-        self.cluster.wait_equal_hash().await;
         for (number, before) in self.rss.clone().into_iter().enumerate() {
             let process = self.cluster.nodes[number].process();
             assert!(process.is_running(), "node {number} ended: {}", process.log_tail());
@@ -249,7 +249,7 @@ impl Area {
             let line = log.lines().find(|line| line.contains(r#""level":"ERROR""#) || line.contains("panicked"));
             self.expect(line.is_none(), format!("node {number} logged {}", line.unwrap_or_default()));
         }
-        self.wrong.into_inner().unwrap()
+        (self.wrong.into_inner().unwrap(), self.cluster)
     }
 }
 

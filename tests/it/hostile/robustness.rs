@@ -299,7 +299,9 @@ fn targets(cases: &mut Vec<Case>) {
         cases.push(case(format!("target with {bytes:x?}"), head, &[400, 404]));
     }
     for (size, name, query) in [
-        (8 << 10, &[400, 414][..], &[200][..]),
+        // At least 8,000 bytes are to be supported (RFC 9112 §3).
+        (7_900, &[400, 414][..], &[200][..]),
+        (8 << 10, &[400, 414], &[200, 414]),
         (64 << 10, &[400, 414, 431], &[200, 414, 431]),
         (1 << 20, &[414, 431], &[414, 431]),
     ] {

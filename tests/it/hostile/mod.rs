@@ -6,6 +6,7 @@
 mod advisories;
 mod concurrency;
 mod headers;
+mod http2;
 mod mounts;
 mod referrers;
 mod robustness;

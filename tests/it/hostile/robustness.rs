@@ -1,6 +1,6 @@
 //! HTTP itself (RFC 9112): framing, targets, versions, methods, slow and careless senders.
 
-use super::{After, Area, Case, case, request, with_body};
+use super::{After, Area, Case, case, http2, request, with_body};
 use flotilla_tests::{
     http::digest_of,
     wire::{Wire, shown},
@@ -27,7 +27,7 @@ async fn http_is_read_as_rfc_9112_says() {
         pipelining(&area, depth).await;
     }
     slow_senders(&area).await;
-    http2(&area).await;
+    http2::run(&area).await;
     area.finish(120).await;
 }
 
@@ -465,52 +465,5 @@ async fn slow_senders(area: &Area) {
             }
             Err(error) => area.wrong(format!("late body to {path}: {error:#}")),
         }
-    }
-}
-
-/// HTTP/2 without TLS and with prior knowledge: a GET of `/v2/`, then frames that are none.
-async fn http2(area: &Area) {
-    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-    let mut get = preface.to_vec();
-    // HEADERS, end of stream and headers: GET, http, "/v2/", authority.
-    get.extend_from_slice(b"\0\0\x12\x01\x05\0\0\0\x01\x82\x86\x44\x04/v2/\x41\x08registry");
-    let mut wire = Wire::connect(area.address()).await.unwrap();
-    wire.send(&get).await;
-    let status = async {
-        loop {
-            let head = wire.bytes(9).await?;
-            let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
-            let payload = wire.bytes(length).await?;
-            if head[3] == 1 {
-                return anyhow::Ok(payload[0]);
-            }
-        }
-    };
-    match status.await {
-        // Index 8 of the static table is `:status 200`.
-        Ok(first) => area.expect(first == 0x88, format!("HTTP/2: {first:#x}")),
-        Err(error) => area.wrong(format!("HTTP/2: {error:#}")),
-    }
-    for (name, frames) in [
-        ("a frame too long", &b"\xff\xff\xff\x00\0\0\0\0\x01"[..]),
-        ("DATA on stream 0", b"\0\0\x01\x00\0\0\0\0\0x"),
-        ("HEADERS with broken HPACK", b"\0\0\x01\x01\x05\0\0\0\x01\xff"),
-        ("an even stream", b"\0\0\x12\x01\x05\0\0\0\x02\x82\x86\x44\x04/v2/\x41\x08registry"),
-        ("SETTINGS of a bad size", b"\0\0\x01\x04\0\0\0\0\0x"),
-    ] {
-        let mut wire = Wire::connect(area.address()).await.unwrap();
-        wire.send(&[&preface[..], frames].concat()).await;
-        area.count();
-        let mut seen = false;
-        while let Ok(head) = wire.bytes(9).await {
-            let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
-            // RST_STREAM or GOAWAY, and not an answer.
-            seen |= head[3] == 3 || head[3] == 7;
-            area.expect(head[3] != 1, format!("HTTP/2, {name}: answered"));
-            if wire.bytes(length).await.is_err() || seen {
-                break;
-            }
-        }
-        area.expect(seen, format!("HTTP/2, {name}: no error"));
     }
 }

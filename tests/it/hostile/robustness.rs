@@ -28,6 +28,7 @@ async fn http_is_read_as_rfc_9112_says() {
     }
     slow_senders(&area).await;
     http2::run(&area).await;
+    other_listeners(&area).await;
     area.finish(120).await;
 }
 
@@ -464,6 +465,55 @@ async fn slow_senders(area: &Area) {
                 }
             }
             Err(error) => area.wrong(format!("late body to {path}: {error:#}")),
+        }
+    }
+}
+
+/// The ops address refuses like the public one; the cluster's address takes nothing that is not its protocol.
+async fn other_listeners(area: &Area) {
+    for node in &area.cluster.nodes {
+        for (line, statuses) in [
+            ("GET /metrics", &[200][..]),
+            ("HEAD /metrics", &[200]),
+            ("GET /debug/health", &[200]),
+            ("POST /metrics", &[405]),
+            ("DELETE /debug/health", &[405]),
+            ("BREW /readyz", &[405, 501]),
+            ("GET /", &[404]),
+            ("GET /v2/", &[404]),
+            ("GET /v2/team/app/manifests/v1", &[404]),
+            ("GET /debug/pprof/", &[404]),
+            ("GET /debug/vars", &[404]),
+            ("GET /../etc/passwd", &[400, 404]),
+            ("GET /metrics/../metrics", &[400, 404]),
+            ("GET /%6detrics", &[404]),
+            ("GET /debug/health?x=%00", &[200]),
+        ] {
+            let asked = case(format!("ops: {line}"), request(line, ""), statuses);
+            area.run_at(&node.ops, asked).await;
+        }
+        let large = format!("X: {}\r\n", "a".repeat(1 << 20));
+        area.run_at(&node.ops, case("ops: 1 MiB of head", request("GET /metrics", &large), &[200, 431])).await;
+        area.run_at(&node.ops, case("ops: no HTTP", "\0\0\0\0\r\n\r\n", &[0, 400]).half_close()).await;
+        for (name, bytes) in [
+            ("HTTP/1.1", request("GET / ", "")),
+            ("a push", push("Content-Length: 5\r\n", "hello")),
+            ("zeros", vec![0; 10_000]),
+            (
+                "a large frame",
+                [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\x00\0\0\0\0\x01"[..], &[0; 100]].concat(),
+            ),
+            ("half of a preface", b"PRI * HT".to_vec()),
+            ("nothing", Vec::new()),
+        ] {
+            area.count();
+            let mut wire = Wire::connect(&node.cluster).await.unwrap();
+            wire.send(&bytes).await;
+            wire.half_close().await;
+            // It may say something in its own protocol, but it ends.
+            let end = wire.end().await.err().map(|error| error.to_string()).unwrap_or_default();
+            area.expect(!end.contains("stays open"), format!("cluster address, {name}: {end}"));
+            area.expect(!end.contains("200 OK"), format!("cluster address, {name}: {end}"));
         }
     }
 }

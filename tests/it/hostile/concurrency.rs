@@ -28,6 +28,8 @@ async fn requests_at_the_same_time_leave_one_truth() {
     opened_and_cancelled(&area).await;
     manifests_against_their_blobs(&area).await;
     conditional_writers(&area).await;
+    tags_in_one_step(&area).await;
+    referrers_during_lists(&area).await;
     one_copy_left(&area).await;
     area.finish(120).await;
 }
@@ -328,6 +330,61 @@ async fn conditional_writers(area: &Area) {
     let delete = (0..8).map(|_| request("DELETE /v2/conditions/app/manifests/v1", &format!("{condition}\r\n")));
     let deleted = at_once(area, "conditional deletes", &[202, 404, 412], delete).await;
     area.expect(count(&deleted, 202) == 1, format!("{} conditional deletes are 202", count(&deleted, 202)));
+}
+
+/// Pushes that set the same three tags: in the end, as at any time, all three stand for one manifest.
+async fn tags_in_one_step(area: &Area) {
+    let config = area.push("steps/app", b"{}").await;
+    let fields = format!("Content-Type: {OCI_MANIFEST}\r\n");
+    for round in 0..4 {
+        let puts = (0..8).map(|writer| {
+            let text = manifest(&config, 2, &[]);
+            let body =
+                text.replacen('{', &format!("{{\"annotations\":{{\"by\":\"{round}-{writer}\"}},"), 1).into_bytes();
+            let line = format!("PUT /v2/steps/app/manifests/{}?tag=a&tag=b&tag=c", digest_of(&body));
+            with_body(&line, &fields, &body)
+        });
+        let answers = at_once(area, "tags in one step", &[201], puts).await;
+        for answer in answers {
+            let tags = answer.fields.iter().filter(|(name, _)| name == "oci-tag").count();
+            area.expect(tags == 3, format!("tags in one step: {tags} are named"));
+        }
+        let mut values = BTreeSet::new();
+        for tag in ["a", "b", "c"] {
+            let reads = (0..3).map(|_| request(&format!("HEAD /v2/steps/app/manifests/{tag}"), ""));
+            let answers = at_once(area, "their values", &[200], reads).await;
+            values.extend(answers.iter().map(|answer| answer.field("docker-content-digest").to_owned()));
+        }
+        area.expect(values.len() == 1, format!("tags in one step: {} manifests", values.len()));
+    }
+}
+
+/// What refers is listed from its 201 on, by every node, while others are pushed.
+async fn referrers_during_lists(area: &Area) {
+    let config = area.push("refs/race", b"{}").await;
+    let subject = digest_of(b"a subject of a race");
+    let fields = format!("Content-Type: {OCI_MANIFEST}\r\n");
+    let path = format!("GET /v2/refs/race/referrers/{subject}");
+    let refer = |number: usize| {
+        let text = manifest(&config, 2, &[]);
+        let descriptor = format!(r#"{{"mediaType":"{OCI_MANIFEST}","digest":"{subject}","size":1}}"#);
+        let more = format!("{{\"annotations\":{{\"n\":\"{number}\"}},\"subject\":{descriptor},");
+        let body = text.replacen('{', &more, 1).into_bytes();
+        let (digest, path) = (digest_of(&body), path.clone());
+        let put = with_body(&format!("PUT /v2/refs/race/manifests/{digest}"), &fields, &body);
+        async move {
+            area.ask("a referrer", put, &[201]).await;
+            let lists = at_once(area, "its list", &[200], (0..3).map(|_| request(&path, ""))).await;
+            area.expect(
+                lists.iter().all(|list| list.text().contains(&digest)),
+                "a referrer is not listed after its 201",
+            );
+        }
+    };
+    join_all((0..24).map(refer)).await;
+    let list = area.ask("the list", request(&path, ""), &[200]).await.json();
+    let count = list["manifests"].as_array().map_or(0, Vec::len);
+    area.expect(count == 24, format!("{count} of 24 referrers are listed"));
 }
 
 /// The copies of the layer that many clients pushed are garbage, which a worker deletes; what stays is one.

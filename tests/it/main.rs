@@ -5,6 +5,7 @@ mod connections;
 mod conformance;
 mod dev;
 mod failover;
+mod hostile;
 mod lifecycle;
 mod linearizable;
 mod membership;

@@ -14,6 +14,7 @@ pub mod http;
 pub mod images;
 pub mod ports;
 pub mod process;
+pub mod wire;
 
 use std::{
     future::Future,

@@ -10,6 +10,7 @@ mod memory;
 mod mtls;
 mod plain_http;
 mod refusals;
+mod replay;
 mod writes_once;
 
 use flotilla_tests::{

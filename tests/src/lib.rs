@@ -13,6 +13,8 @@ pub mod http;
 pub mod images;
 pub mod ports;
 pub mod process;
+pub mod replay;
+pub mod seed;
 
 use std::{
     future::Future,

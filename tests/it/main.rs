@@ -1,6 +1,7 @@
 //! Real clusters under real clients: one module per promise. `tests/run.sh integration` runs it, one test at a time.
 
 mod clients;
+mod cross_client;
 mod dev;
 mod failover;
 mod lifecycle;

@@ -15,6 +15,7 @@ pub mod ports;
 pub mod process;
 pub mod replay;
 pub mod seed;
+pub mod slow_store;
 
 use std::{
     future::Future,

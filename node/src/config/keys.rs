@@ -58,9 +58,6 @@ fn not_root(value: &Value) -> bool {
 fn not_metrics(value: &Value) -> bool {
     effective(value) && value.as_str() != Some("/metrics")
 }
-fn not_all(value: &Value) -> bool {
-    effective(value) && value.as_str() != Some("all")
-}
 fn not_nosniff(value: &Value) -> bool {
     let default = |name: &str, value: &Value| {
         let value = value.as_array().and_then(|values| values.first()).unwrap_or(value);
@@ -183,9 +180,21 @@ pub(super) const KEYS: &[Key] = &[
     ignored("proxy", "no effect without `remoteurl`"),
     ignored("validation.enabled", "references are always validated"),
     ignored("validation.disabled", "references are always validated"),
-    refused("validation.manifests.urls", effective, "lists of layer URLs are not built", REMOVE),
-    refused("validation.manifests.indexes.platforms", not_all, "an index must have all its children", REMOVE),
-    ignored("validation.manifests.indexes.platformlist", "an index must have all its children"),
+    honoured(
+        "validation.manifests.urls.allow",
+        "patterns of which one must match each URL of a layer that is not stored here; default: any http(s) URL",
+    ),
+    honoured("validation.manifests.urls.deny", "patterns that no such URL may match; default: none"),
+    honoured(
+        "validation.manifests.indexes.platforms",
+        "`all`: an index needs all its manifests; `none`: it may list manifests that were never pushed; default `all`",
+    ),
+    refused(
+        "validation.manifests.indexes.platformlist",
+        effective,
+        "an index needs the manifests of all platforms or of none",
+        "set `validation.manifests.indexes.platforms` to `all` or `none`",
+    ),
     refused("policy", effective, "policies by repository class are not built", REMOVE),
     ignored("catalog", "pages have a fixed bound"),
     ignored("tags", "pages have a fixed bound"),

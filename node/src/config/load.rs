@@ -1,11 +1,12 @@
 //! File and variables to a checked [`Config`], or every mistake at once.
 
 use super::{
-    Cluster, ClusterTls, Config, Driver, Filesystem, Formatter, Http, Log, S3, Storage, address,
+    Cluster, ClusterTls, Config, Driver, Filesystem, Formatter, Http, Log, S3, Storage, Validation, address,
     keys::{self, Rule},
     mistake::{Mistake, Mistakes, Notice, shown},
     overrides, value,
 };
+use regex::Regex;
 use serde_json::{Map, Value};
 use std::{
     cell::RefCell,
@@ -216,7 +217,7 @@ impl Reader {
             (None, Driver::Filesystem(filesystem)) => filesystem.root_directory.join("flotilla"),
             (None, Driver::S3(_)) => PathBuf::from("/var/lib/registry/flotilla"),
         };
-        Config { log, http, storage, cluster, data_dir }
+        Config { log, http, storage, validation: self.validation(), cluster, data_dir }
     }
 
     fn log(&self) -> Log {
@@ -314,6 +315,39 @@ impl Reader {
             self.mistake(missing, "accesskey and secretkey go together", "set both, or neither for the AWS chain");
         }
         Some(s3)
+    }
+
+    fn validation(&self) -> Validation {
+        let platforms = "validation.manifests.indexes.platforms";
+        let sparse_indexes = match self.text(platforms).as_deref() {
+            None | Some("all") => false,
+            Some("none") => true,
+            Some(_) => {
+                self.mistake(
+                    platforms,
+                    "an index needs the manifests of all platforms or of none",
+                    "write all or none",
+                );
+                false
+            }
+        };
+        let allowed_urls = self.patterns("validation.manifests.urls.allow");
+        Validation { allowed_urls, denied_urls: self.patterns("validation.manifests.urls.deny"), sparse_indexes }
+    }
+
+    /// A list of regular expressions.
+    fn patterns(&self, path: &'static str) -> Vec<Regex> {
+        let items = match self.set(path) {
+            None => return Vec::new(),
+            Some(Value::Array(items)) => items.iter().map(|item| item.as_str().unwrap_or_default()).collect(),
+            Some(value) => vec![value.as_str().unwrap_or_default()],
+        };
+        let patterns = items.into_iter().map(|item| Some(item).filter(|item| !item.is_empty()).map(Regex::new));
+        let parsed: Option<Vec<Regex>> = patterns.map(|pattern| pattern?.ok()).collect();
+        parsed.unwrap_or_else(|| {
+            self.mistake(path, "expected a list of regular expressions", "write `[^https://example\\.com/]`");
+            Vec::new()
+        })
     }
 
     fn cluster(&self) -> Option<Cluster> {

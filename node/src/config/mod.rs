@@ -16,6 +16,7 @@ pub use docs::manual;
 pub use load::{DEFAULT_FILES, Loaded, from_yaml, load};
 pub use mistake::{Mistake, Mistakes, Notice};
 
+use regex::Regex;
 use std::{path::PathBuf, time::Duration};
 
 /// Keys of `storage` that name no driver.
@@ -30,6 +31,8 @@ pub struct Config {
     pub http: Http,
     /// `storage`
     pub storage: Storage,
+    /// `validation`
+    pub validation: Validation,
     /// `cluster`; absent: one node, one voter
     pub cluster: Option<Cluster>,
     /// Where the Raft log, the state and the identity live.
@@ -133,6 +136,17 @@ impl std::fmt::Debug for S3 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("S3").field("bucket", &self.bucket).field("region", &self.region).finish_non_exhaustive()
     }
+}
+
+/// Section `validation`.
+#[derive(Clone, Debug, Default)]
+pub struct Validation {
+    /// `manifests.urls.allow`
+    pub allowed_urls: Vec<Regex>,
+    /// `manifests.urls.deny`
+    pub denied_urls: Vec<Regex>,
+    /// `manifests.indexes.platforms` is `none`
+    pub sparse_indexes: bool,
 }
 
 /// Section `cluster`.

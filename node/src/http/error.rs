@@ -34,6 +34,15 @@ pub enum Error {
     /// A header is not well-formed.
     #[error("the header {0} is not well-formed")]
     Header(&'static str),
+    /// `Content-Range` is not well-formed.
+    #[error("Content-Range must be <first>-<last>, both inclusive")]
+    ContentRange,
+    /// More `tag` parameters than one request may have.
+    #[error("the query has more than 100 tags")]
+    TooManyTags,
+    /// `tag` parameters belong to a push by digest.
+    #[error("tag parameters need a digest as the reference")]
+    TagParameter,
     /// `n` is no number.
     #[error("n must be a number, 0 or more")]
     PageSize,
@@ -74,6 +83,9 @@ pub fn respond(error: &Error) -> Response<Body> {
         Error::Method { .. } => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported),
         Error::Digest(_) | Error::DigestMissing => (StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid),
         Error::Header(_) => (StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid),
+        Error::ContentRange => (StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid),
+        Error::TooManyTags => (StatusCode::URI_TOO_LONG, ErrorCode::TagInvalid),
+        Error::TagParameter => (StatusCode::BAD_REQUEST, ErrorCode::TagInvalid),
         Error::PageSize => (StatusCode::BAD_REQUEST, ErrorCode::PaginationNumberInvalid),
         Error::RangeNotSatisfiable { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid),
         Error::Registry(error) => answer(error),
@@ -108,7 +120,7 @@ fn answer(error: &registry::Error) -> (StatusCode, ErrorCode) {
         Error::ManifestUnknown(_) => (StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown),
         Error::ManifestReferenced { .. } => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported),
         Error::ManifestInvalid(ManifestError::TooLarge) => (StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::ManifestInvalid),
-        Error::ManifestInvalid(_) | Error::DescriptorSize { .. } => {
+        Error::ManifestInvalid(_) | Error::DescriptorSize { .. } | Error::LayerUrl(_) => {
             (StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid)
         }
         Error::ManifestBlobUnknown(_) => (StatusCode::BAD_REQUEST, ErrorCode::ManifestBlobUnknown),

@@ -11,6 +11,12 @@ pub const DOCKER_UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-uploa
 pub const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 /// `OCI-Subject`
 pub const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+/// `OCI-Tag`: a tag that was pushed as a query parameter
+pub const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
+/// `OCI-Filters-Applied`
+pub const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
+/// `OCI-Chunk-Min-Length`
+pub const OCI_CHUNK_MIN_LENGTH: HeaderName = HeaderName::from_static("oci-chunk-min-length");
 /// `X-Request-Id`
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// `Flotilla-Degraded-Read`: no leader could be reached; the age in seconds of the local state that was read.
@@ -22,6 +28,8 @@ pub const REGISTRY_2_0: HeaderValue = HeaderValue::from_static("registry/2.0");
 pub const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 /// `application/json`
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// `application/vnd.oci.image.index.v1+json`
+pub const OCI_INDEX: HeaderValue = HeaderValue::from_static("application/vnd.oci.image.index.v1+json");
 /// `application/octet-stream`
 pub const OCTET_STREAM: HeaderValue = HeaderValue::from_static("application/octet-stream");
 /// `bytes`
@@ -51,19 +59,4 @@ pub fn digest_and_etag(digest: &Digest) -> (HeaderValue, HeaderValue) {
 /// `Content-Length` as a number, if there is one.
 pub fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
-}
-
-/// Whether `If-None-Match` names the digest, quoted or bare.
-pub fn none_match(headers: &HeaderMap, digest: &Digest) -> bool {
-    if !headers.contains_key(header::IF_NONE_MATCH) {
-        return false;
-    }
-    let digest = digest.to_string();
-    headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).any(|value| {
-        value.split(',').any(|tag| {
-            let tag = tag.trim();
-            let tag = tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"');
-            tag == "*" || tag == digest
-        })
-    })
 }

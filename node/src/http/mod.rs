@@ -5,9 +5,11 @@
 
 pub mod admin;
 pub mod body;
+mod conditions;
 pub mod error;
 mod headers;
 mod metrics;
+mod multipart;
 pub mod ops;
 mod query;
 mod range;

@@ -10,7 +10,12 @@ impl<'a> Query<'a> {
 
     /// The first value of `name`, unescaped.
     pub fn get(&self, name: &str) -> Option<String> {
-        self.0.split('&').find_map(|pair| {
+        self.all(name).next()
+    }
+
+    /// Every value of `name`, unescaped.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = String> {
+        self.0.split('&').filter_map(move |pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             (key == name).then(|| unescape(value))
         })
@@ -40,6 +45,18 @@ fn unescape(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+/// A value for a query: everything but unreserved characters is escaped.
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for &byte in text.as_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(byte as char),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,5 +70,18 @@ mod tests {
         assert_eq!(query.get("flag").as_deref(), Some(""));
         assert_eq!(query.get("bad").as_deref(), Some("%zz"));
         assert_eq!(query.get("mount"), None);
+    }
+
+    #[test]
+    fn repeated_values_come_in_order() {
+        let uri: http::Uri = "/x?tag=a&n=1&tag=b%2Bc&tag".parse().unwrap();
+        assert_eq!(Query::of(&uri).all("tag").collect::<Vec<_>>(), ["a", "b+c", ""]);
+    }
+
+    #[test]
+    fn escaping_is_undone_by_reading() {
+        let text = "application/vnd.a+json; x=\"ü&%\"";
+        let uri: http::Uri = format!("/x?t={}", escape(text)).parse().unwrap();
+        assert_eq!(Query::of(&uri).get("t").as_deref(), Some(text));
     }
 }

@@ -2,6 +2,9 @@
 
 mod manifests;
 mod pulls;
+mod ranges;
+mod referrers;
+mod tags;
 mod uploads;
 
 use super::{Front, Metrics, body::Body, server};
@@ -23,6 +26,7 @@ use tokio::{
 };
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// Some nodes over one metadata store and one blob store.
 struct Cluster {
@@ -47,6 +51,10 @@ impl Answer {
 
     fn location(&self) -> String {
         self.field("location").to_owned()
+    }
+
+    fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
     }
 
     fn code(&self) -> String {
@@ -135,6 +143,12 @@ impl Cluster {
         digest
     }
 
+    /// Puts a manifest.
+    async fn put(&self, path: &str, fields: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+        let fields = [&[("content-type", MANIFEST)], fields].concat();
+        self.send(Method::PUT, path, &fields, body).await
+    }
+
     /// Pushes an image of one layer.
     async fn push_image(&self, name: &str, tag: &str, layer: &[u8]) -> (Digest, String) {
         let config = self.push_blob(name, b"{}").await;
@@ -180,6 +194,17 @@ async fn the_root_and_the_base_answer() {
     assert_eq!(cluster.send(Method::POST, "/v2/", &[], "x").await.expect(405).code(), "UNSUPPORTED");
     assert_eq!(cluster.get("/nothing").await.expect(404).code(), "UNSUPPORTED");
     assert_eq!(cluster.get("/v2/UPPER/tags/list").await.expect(400).code(), "NAME_INVALID");
+}
+
+#[tokio::test]
+async fn the_extensions_are_listed() {
+    let cluster = Cluster::of(1).await;
+    for path in ["/v2/_oci/ext/discover", "/v2/team/app/_oci/ext/discover"] {
+        let answer = cluster.get(path).await.expect(200);
+        assert_eq!(answer.field("content-type"), "application/json");
+        assert_eq!(answer.json()["extensions"][0]["endpoints"], serde_json::json!(["_oci/ext/discover"]));
+        cluster.send(Method::PUT, path, &[], "").await.expect(405);
+    }
 }
 
 #[tokio::test]

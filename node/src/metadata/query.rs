@@ -218,17 +218,10 @@ impl View {
         subject: &Digest,
         after: Option<&Digest>,
         limit: usize,
-    ) -> Result<Vec<(Digest, wire::Manifest)>, Error> {
+    ) -> Result<Vec<Digest>, Error> {
         let after = after.map(Digest::to_bytes);
         let fields: [&[u8]; 2] = [&repository.0, &subject.to_bytes()];
-        let digests = self.page(Table::Referrer, &fields, after.as_deref(), limit, Digest::from_bytes)?;
-        let mut referrers = Vec::with_capacity(digests.len());
-        for digest in digests {
-            let record = key(Table::Manifest, &[&repository.0, &digest.to_bytes()]);
-            let manifest = get(self.tables(), &record)?.ok_or_else(|| damaged("manifest of a referrer", &record))?;
-            referrers.push((digest, manifest));
-        }
-        Ok(referrers)
+        self.page(Table::Referrer, &fields, after.as_deref(), limit, Digest::from_bytes)
     }
 
     /// At most `limit` indexes that list a manifest, in digest order.

@@ -15,7 +15,7 @@ use crate::{
     lifecycle::{Lifecycle, Readiness},
     metadata::MetadataStore,
     raft::RaftStore,
-    registry::{Registry, Settings},
+    registry::{LayerUrls, Registry, Settings},
     telemetry,
     workers::{Supervisor, upload_reaper::UploadReaper},
 };
@@ -122,11 +122,13 @@ struct Node {
 
 impl Node {
     fn settings(&self) -> Settings {
-        let storage = &self.config.storage;
+        let Config { storage, validation, .. } = &self.config;
         let defaults = Settings::default();
         Settings {
             delete: storage.delete,
             redirect: storage.redirect,
+            sparse_indexes: validation.sparse_indexes,
+            layer_urls: LayerUrls { allow: validation.allowed_urls.clone(), deny: validation.denied_urls.clone() },
             upload_age: storage.upload_age,
             upload_idle: defaults.upload_idle.min(storage.upload_age),
             ..defaults

@@ -57,6 +57,9 @@ pub enum Error {
     /// The repository does not hold what the manifest references.
     #[error("the manifest references {} blobs or manifests that the repository does not hold", .0.len())]
     ManifestBlobUnknown(Vec<Digest>),
+    /// A layer lives where the operator does not allow it.
+    #[error("the layer URL {0:?} is not allowed")]
+    LayerUrl(String),
     /// The tag is not where the client expects it.
     #[error("the tag has another value than expected")]
     PreconditionFailed,

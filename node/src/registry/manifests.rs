@@ -4,11 +4,15 @@ use super::{Error, Registry, Served, uploads::new_id};
 use crate::blobstore::Hasher;
 use crate::metadata::{self, Command, Outcome, View, query::RepositoryId};
 use bytes::Bytes;
-use flotilla_proto::oci::{self, Algorithm, Digest, Reference, RepositoryName};
+use flotilla_proto::oci::{self, Algorithm, Digest, Reference, RepositoryName, Tag};
 use flotilla_proto::wire::metadata as wire;
+use regex::Regex;
+use std::collections::BTreeSet;
 
 /// Tags that one log entry of a manifest's deletion removes.
 const TAGS_PER_ENTRY: u32 = 1_000;
+/// How often a conditional write is tried again because the tag moved meanwhile, though the condition still holds.
+pub(super) const CONDITION_ATTEMPTS: u32 = 8;
 
 /// A manifest without its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +34,23 @@ pub struct StoredManifest {
     pub body: Bytes,
 }
 
+/// A manifest to be put.
+pub struct NewManifest<'a> {
+    /// Its digest, or the tag that will point to it.
+    pub reference: &'a Reference,
+    /// More tags that will point to it.
+    pub tags: Vec<Tag>,
+    /// What the client says it is.
+    pub content_type: Option<&'a str>,
+    /// The bytes as received.
+    pub body: Bytes,
+    /// Whether to go on, if the client set a condition.
+    pub condition: Option<Condition<'a>>,
+}
+
+/// Whether a write may happen, given the digest that its reference stands for now.
+pub type Condition<'a> = &'a (dyn Fn(Option<&Digest>) -> bool + Send + Sync);
+
 /// A manifest that was put.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManifestPut {
@@ -37,6 +58,28 @@ pub struct ManifestPut {
     pub digest: Digest,
     /// What it is a referrer of.
     pub subject: Option<Digest>,
+    /// How many of its layers live elsewhere and are not stored here.
+    pub elsewhere: usize,
+}
+
+/// Where layers may live that a manifest says are not stored in the registry.
+#[derive(Clone, Debug, Default)]
+pub struct LayerUrls {
+    /// If there are any, a URL must match one of them.
+    pub allow: Vec<Regex>,
+    /// A URL must match none of them.
+    pub deny: Vec<Regex>,
+}
+
+impl LayerUrls {
+    /// Whether a layer may live at `url`: an absolute http(s) URL without fragment that the lists permit.
+    fn permits(&self, url: &str) -> bool {
+        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        let absolute = rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', '?', ':']));
+        let plain = url.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+        let allowed = self.allow.is_empty() || self.allow.iter().any(|allow| allow.is_match(url));
+        absolute && plain && allowed && !self.deny.iter().any(|deny| deny.is_match(url))
+    }
 }
 
 impl Registry {
@@ -85,18 +128,13 @@ impl Registry {
         }
     }
 
-    /// Puts a manifest, and the tag if the reference is one, in one step.
-    pub async fn put_manifest(
-        &self,
-        name: &RepositoryName,
-        reference: &Reference,
-        content_type: Option<&str>,
-        body: Bytes,
-    ) -> Result<ManifestPut, Error> {
+    /// Puts a manifest and its tags in one step.
+    pub async fn put_manifest(&self, name: &RepositoryName, new: NewManifest<'_>) -> Result<ManifestPut, Error> {
+        let NewManifest { reference, tags, content_type, body, condition } = new;
         let manifest = oci::Manifest::parse(&body, content_type)?;
-        let (algorithm, tags) = match reference {
-            Reference::Digest(digest) => (digest.algorithm(), Vec::new()),
-            Reference::Tag(tag) => (Algorithm::Sha256, vec![tag.to_string()]),
+        let (algorithm, own_tag) = match reference {
+            Reference::Digest(digest) => (digest.algorithm(), None),
+            Reference::Tag(tag) => (Algorithm::Sha256, Some(tag)),
         };
         let mut hasher = Hasher::new(algorithm);
         hasher.update(&body);
@@ -106,10 +144,15 @@ impl Registry {
         {
             return Err(Error::DigestMismatch { expected: *expected, actual: Box::new(digest) });
         }
+        if let Some(url) = manifest.elsewhere.iter().find(|url| !self.0.settings.layer_urls.permits(url)) {
+            return Err(Error::LayerUrl(url.clone()));
+        }
         self.check_sizes(name, &manifest).await?;
 
+        let tags: BTreeSet<String> = own_tag.into_iter().chain(&tags).map(ToString::to_string).collect();
         let subject = manifest.subject.as_ref().map(|subject| subject.digest);
-        let command = Command::PutManifest(wire::PutManifest {
+        let put = ManifestPut { digest, subject, elsewhere: manifest.elsewhere.len() };
+        let command = wire::PutManifest {
             repository: name.to_string(),
             digest: digest.to_bytes().into(),
             media_type: manifest.kind.as_str().to_owned(),
@@ -119,22 +162,53 @@ impl Registry {
             subject: subject.map(|subject| subject.to_bytes().into()),
             artifact_type: manifest.artifact_type,
             annotations: manifest.annotations.into_iter().map(|(key, value)| wire::Annotation { key, value }).collect(),
-            tags,
+            tags: tags.into_iter().collect(),
             expect: None,
-            allow_missing_children: false,
+            allow_missing_children: self.0.settings.sparse_indexes,
             new_repository_id: new_id(),
-        });
-        match self.propose(command).await? {
-            Outcome::ManifestPut(_) => Ok(ManifestPut { digest, subject }),
-            Outcome::ManifestRejected(missing) => {
-                let missing = missing.missing_blobs.iter().chain(&missing.missing_children);
-                Err(Error::ManifestBlobUnknown(missing.filter_map(|digest| Digest::from_bytes(digest)).collect()))
+        };
+        for _ in 0..CONDITION_ATTEMPTS {
+            let expect = self.expect(name, reference, condition).await?;
+            match self.propose(Command::PutManifest(wire::PutManifest { expect, ..command.clone() })).await? {
+                Outcome::ManifestPut(_) => return Ok(put),
+                Outcome::ManifestRejected(missing) => {
+                    let missing = missing.missing_blobs.iter().chain(&missing.missing_children);
+                    let missing = missing.filter_map(|digest| Digest::from_bytes(digest)).collect();
+                    return Err(Error::ManifestBlobUnknown(missing));
+                }
+                // More items than a command may have; the rest of the command is ours.
+                Outcome::Unsupported(_) => return Err(oci::ManifestError::TooManyDescriptors.into()),
+                Outcome::PreconditionFailed(_) => {}
+                other => return Err(Error::unexpected(&other)),
             }
-            // More items than a command may have; the rest of the command is ours.
-            Outcome::Unsupported(_) => Err(oci::ManifestError::TooManyDescriptors.into()),
-            Outcome::PreconditionFailed(_) => Err(Error::PreconditionFailed),
-            other => Err(Error::unexpected(&other)),
         }
+        Err(Error::PreconditionFailed)
+    }
+
+    /// Checks the condition of a write against what its reference stands for. Of a tag, the write must itself expect what
+    /// was looked at, so that no other write comes between; what a digest stands for does not change.
+    pub(super) async fn expect(
+        &self,
+        name: &RepositoryName,
+        reference: &Reference,
+        condition: Option<Condition<'_>>,
+    ) -> Result<Option<wire::TagExpectation>, Error> {
+        let Some(holds) = condition else { return Ok(None) };
+        let current = self.current(name, reference).await?;
+        if !holds(current.as_ref()) {
+            return Err(Error::PreconditionFailed);
+        }
+        Ok(expectation(reference, current))
+    }
+
+    /// The digest that a reference stands for now.
+    async fn current(&self, name: &RepositoryName, reference: &Reference) -> Result<Option<Digest>, Error> {
+        let view = self.view().await?;
+        let Some(repository) = view.repository(name)? else { return Ok(None) };
+        Ok(match reference {
+            Reference::Tag(tag) => view.tag(repository.id, tag)?.map(|tag| tag.digest),
+            Reference::Digest(digest) => view.manifest(repository.id, digest)?.map(|_| *digest),
+        })
     }
 
     /// Compares the sizes a manifest states with those of what the repository holds. What is missing, apply finds.
@@ -156,10 +230,16 @@ impl Registry {
     }
 
     /// Deletes a manifest and all its tags.
-    pub async fn delete_manifest(&self, name: &RepositoryName, digest: Digest) -> Result<(), Error> {
+    pub async fn delete_manifest(
+        &self,
+        name: &RepositoryName,
+        digest: Digest,
+        condition: Option<Condition<'_>>,
+    ) -> Result<(), Error> {
         if !self.0.settings.delete {
             return Err(Error::DeletesDisabled);
         }
+        self.expect(name, &Reference::Digest(digest), condition).await?;
         loop {
             let command = wire::DeleteManifest {
                 repository: name.to_string(),
@@ -179,6 +259,17 @@ impl Registry {
             }
         }
     }
+}
+
+/// What a conditional write of a tag expects it to point to.
+fn expectation(reference: &Reference, current: Option<Digest>) -> Option<wire::TagExpectation> {
+    use wire::tag_expectation::Kind;
+    let kind = match (reference, current) {
+        (Reference::Digest(_), _) => return None,
+        (Reference::Tag(_), Some(digest)) => Kind::Digest(digest.to_bytes().into()),
+        (Reference::Tag(_), None) => Kind::Absent(true),
+    };
+    Some(wire::TagExpectation { kind: Some(kind) })
 }
 
 /// Digests in their stored form; descriptors come sorted by digest, each once.

@@ -10,14 +10,16 @@ mod error;
 mod manifests;
 mod read;
 mod receive;
+mod referrers;
 mod tags;
 mod uploads;
 
 pub use blobs::Blob;
 pub use catalog::Page;
 pub use error::{Body, BodyError, Error};
-pub use manifests::{Manifest, ManifestPut, StoredManifest};
+pub use manifests::{Condition, LayerUrls, Manifest, ManifestPut, NewManifest, StoredManifest};
 pub use read::Served;
+pub use referrers::{Referrer, Referrers};
 pub use uploads::{Chunk, Committed, Upload};
 
 use crate::{blobstore::BlobStore, lifecycle::Lifecycle, metadata::MetadataStore};
@@ -35,6 +37,10 @@ pub struct Settings {
     pub delete: bool,
     /// Whether blob reads may be answered by a URL of the store.
     pub redirect: bool,
+    /// Whether an index may list manifests that the repository does not hold.
+    pub sparse_indexes: bool,
+    /// Where layers that are not stored here may live.
+    pub layer_urls: LayerUrls,
     /// An upload session ends at the latest this long after it was opened.
     pub upload_age: Duration,
     /// An upload session without a writer ends after this long.
@@ -59,6 +65,8 @@ impl Default for Settings {
         Self {
             delete: false,
             redirect: true,
+            sparse_indexes: false,
+            layer_urls: LayerUrls::default(),
             upload_age: hours(7 * 24),
             upload_idle: hours(6),
             body_idle: Duration::from_secs(300),

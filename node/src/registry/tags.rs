@@ -1,4 +1,5 @@
-use super::{Error, Page, Registry};
+use super::manifests::CONDITION_ATTEMPTS;
+use super::{Condition, Error, Page, Registry};
 use crate::metadata::{Command, Outcome};
 use flotilla_proto::oci::{Reference, RepositoryName, Tag};
 use flotilla_proto::wire::metadata as wire;
@@ -13,16 +14,27 @@ impl Registry {
     }
 
     /// Deletes a tag, and only that.
-    pub async fn delete_tag(&self, name: &RepositoryName, tag: &Tag) -> Result<(), Error> {
+    pub async fn delete_tag(
+        &self,
+        name: &RepositoryName,
+        tag: &Tag,
+        condition: Option<Condition<'_>>,
+    ) -> Result<(), Error> {
         if !self.0.settings.delete {
             return Err(Error::DeletesDisabled);
         }
-        let command = wire::DeleteTag { repository: name.to_string(), tag: tag.to_string(), expect: None };
-        match self.propose(Command::DeleteTag(command)).await? {
-            Outcome::Done(_) => Ok(()),
-            Outcome::RepositoryUnknown(_) => Err(Error::NameUnknown(name.clone())),
-            Outcome::TagUnknown(_) => Err(Error::ManifestUnknown(Reference::Tag(tag.clone()))),
-            other => Err(Error::unexpected(&other)),
+        let reference = Reference::Tag(tag.clone());
+        for _ in 0..CONDITION_ATTEMPTS {
+            let expect = self.expect(name, &reference, condition).await?;
+            let command = wire::DeleteTag { repository: name.to_string(), tag: tag.to_string(), expect };
+            match self.propose(Command::DeleteTag(command)).await? {
+                Outcome::Done(_) => return Ok(()),
+                Outcome::RepositoryUnknown(_) => return Err(Error::NameUnknown(name.clone())),
+                Outcome::TagUnknown(_) => return Err(Error::ManifestUnknown(reference)),
+                Outcome::PreconditionFailed(_) => {}
+                other => return Err(Error::unexpected(&other)),
+            }
         }
+        Err(Error::PreconditionFailed)
     }
 }

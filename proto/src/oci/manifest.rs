@@ -19,6 +19,8 @@ pub struct Manifest {
     /// Config, layers and those index entries that are no manifests; by digest, each once. Layers that may live elsewhere
     /// (`urls` on a foreign or non-distributable media type) are left out.
     pub blobs: Vec<Descriptor>,
+    /// The `urls` of the layers that are left out.
+    pub elsewhere: Vec<String>,
     /// Manifests of an index; by digest, each once.
     pub children: Vec<Descriptor>,
     /// `subject`
@@ -75,6 +77,7 @@ impl Manifest {
         let mut reader = Reader { descriptors: 0 };
         let mut blobs = BTreeMap::new();
         let mut children = BTreeMap::new();
+        let mut elsewhere = Vec::new();
         let mut config_type = None;
         if kind.is_index() {
             refuse(&document, &["config", "layers", "fsLayers"])?;
@@ -87,15 +90,18 @@ impl Manifest {
             let config = reader.one(document.get("config"), "config")?.ok_or(field("config", "it is required"))?;
             config_type = Some(config.media_type.clone()).filter(|text| !text.is_empty());
             insert(&mut blobs, config, "config")?;
-            for (descriptor, has_urls) in reader.list(&document, "layers")? {
-                if !(has_urls && is_foreign(&descriptor.media_type)) {
+            for (descriptor, urls) in reader.list(&document, "layers")? {
+                if urls.is_empty() || !is_foreign(&descriptor.media_type) {
                     insert(&mut blobs, descriptor, "layers")?;
+                } else {
+                    elsewhere.extend(urls);
                 }
             }
         }
         Ok(Self {
             kind,
             blobs: blobs.into_values().collect(),
+            elsewhere,
             children: children.into_values().collect(),
             subject: reader.one(document.get("subject"), "subject")?,
             artifact_type: text(&document, "artifactType")?.map(str::to_owned).or(config_type),
@@ -148,6 +154,20 @@ fn text<'a>(object: &'a Object, name: &str) -> Result<Option<&'a str>, ManifestE
     }
 }
 
+/// A list of texts; null counts as empty.
+fn texts(object: &Object, name: &str) -> Result<Vec<String>, ManifestError> {
+    let items = match object.get(name) {
+        None | Some(Json::Null) => return Ok(Vec::new()),
+        Some(Json::List(items)) => items,
+        Some(_) => return Err(field(name, "it must be a list")),
+    };
+    let texts = items.iter().map(|item| match item {
+        Json::Text(text) => Ok(text.clone()),
+        _ => Err(field(name, "its entries must be strings")),
+    });
+    texts.collect()
+}
+
 fn annotations(document: &Object) -> Result<BTreeMap<String, String>, ManifestError> {
     match document.get("annotations") {
         None | Some(Json::Null) => Ok(BTreeMap::new()),
@@ -180,8 +200,8 @@ struct Reader {
 }
 
 impl Reader {
-    /// The descriptors of a list, each with whether it has `urls`; a null list is empty (Go writes that).
-    fn list(&mut self, document: &Object, name: &str) -> Result<Vec<(Descriptor, bool)>, ManifestError> {
+    /// The descriptors of a list, each with its `urls`; a null list is empty (Go writes that).
+    fn list(&mut self, document: &Object, name: &str) -> Result<Vec<(Descriptor, Vec<String>)>, ManifestError> {
         let items = match document.get(name) {
             Some(Json::List(items)) => items.as_slice(),
             Some(Json::Null) => &[],
@@ -195,11 +215,11 @@ impl Reader {
         let mut descriptors = Vec::with_capacity(items.len());
         for item in items {
             let descriptor = self.one(Some(item), name)?.ok_or(field(name, "an entry is null"))?;
-            let has_urls = match item {
-                Json::Object(entry) => matches!(entry.get("urls"), Some(Json::List(urls)) if !urls.is_empty()),
-                _ => false,
+            let urls = match item {
+                Json::Object(entry) => texts(entry, "urls")?,
+                _ => Vec::new(),
             };
-            descriptors.push((descriptor, has_urls));
+            descriptors.push((descriptor, urls));
         }
         Ok(descriptors)
     }

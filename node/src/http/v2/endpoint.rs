@@ -9,8 +9,12 @@ pub enum Endpoint {
     Base,
     /// `/v2/_catalog`
     Catalog,
+    /// `/v2/_oci/ext/discover`, also below a repository (extensions, `_oci`)
+    Discover(Option<RepositoryName>),
     /// `/v2/<name>/tags/list` (end-8)
     Tags(RepositoryName),
+    /// `/v2/<name>/referrers/<digest>` (end-12)
+    Referrers(RepositoryName, Digest),
     /// `/v2/<name>/manifests/<reference>` (end-3, 7, 9)
     Manifest(RepositoryName, Reference),
     /// `/v2/<name>/blobs/<digest>` (end-2, 10)
@@ -55,6 +59,12 @@ impl Endpoint {
         if rest == "_catalog" {
             return Ok(Self::Catalog);
         }
+        if rest == "_oci/ext/discover" {
+            return Ok(Self::Discover(None));
+        }
+        if let Some(name) = rest.strip_suffix("/_oci/ext/discover") {
+            return Ok(Self::Discover(Some(name.parse()?)));
+        }
         if let Some(name) = rest.strip_suffix("/tags/list") {
             return Ok(Self::Tags(name.parse()?));
         }
@@ -64,8 +74,9 @@ impl Endpoint {
         }
         let (front, last) = trimmed.rsplit_once('/').ok_or(PathError::NotFound)?;
         if let Some(name) = front.strip_suffix("/blobs/uploads") {
-            let id = Uuid::try_parse(last).map_err(|_| PathError::UploadId);
-            return Ok(Self::Upload(name.parse()?, id?));
+            // As this registry writes it; the parser knows other spellings.
+            let id = Uuid::try_parse(last).ok().filter(|id| id.to_string() == last);
+            return Ok(Self::Upload(name.parse()?, id.ok_or(PathError::UploadId)?));
         }
         if trimmed.len() != rest.len() {
             return Err(PathError::NotFound);
@@ -76,6 +87,9 @@ impl Endpoint {
         if let Some(name) = front.strip_suffix("/blobs") {
             return Ok(Self::Blob(name.parse()?, colon(last).parse()?));
         }
+        if let Some(name) = front.strip_suffix("/referrers") {
+            return Ok(Self::Referrers(name.parse()?, colon(last).parse()?));
+        }
         Err(PathError::NotFound)
     }
 
@@ -84,7 +98,9 @@ impl Endpoint {
         match self {
             Self::Base => "base",
             Self::Catalog => "catalog",
+            Self::Discover(_) => "discover",
             Self::Tags(_) => "tags",
+            Self::Referrers(..) => "referrers",
             Self::Manifest(..) => "manifest",
             Self::Blob(..) => "blob",
             Self::Uploads(_) => "uploads",
@@ -95,9 +111,10 @@ impl Endpoint {
     /// The repository, if it names one.
     pub const fn repository(&self) -> Option<&RepositoryName> {
         match self {
-            Self::Base | Self::Catalog => None,
-            Self::Tags(name) | Self::Uploads(name) => Some(name),
+            Self::Base | Self::Catalog | Self::Discover(None) => None,
+            Self::Discover(Some(name)) | Self::Tags(name) | Self::Uploads(name) => Some(name),
             Self::Manifest(name, _) | Self::Blob(name, _) | Self::Upload(name, _) => Some(name),
+            Self::Referrers(name, _) => Some(name),
         }
     }
 }
@@ -126,6 +143,8 @@ mod tests {
         for repository in ["a", "a/b", "blobs/uploads", "manifests/tags/list", "v2/v2", "a/blobs/uploads/x"] {
             for (tail, expected) in [
                 ("tags/list".to_owned(), Endpoint::Tags(name(repository))),
+                ("_oci/ext/discover".to_owned(), Endpoint::Discover(Some(name(repository)))),
+                (format!("referrers/{text}"), Endpoint::Referrers(name(repository), digest)),
                 (format!("manifests/{text}"), Endpoint::Manifest(name(repository), Reference::Digest(digest))),
                 ("manifests/v1".to_owned(), Endpoint::Manifest(name(repository), "v1".parse().unwrap())),
                 (format!("blobs/{text}"), Endpoint::Blob(name(repository), digest)),
@@ -142,6 +161,7 @@ mod tests {
         assert_eq!(Endpoint::parse("/v2"), Ok(Endpoint::Base));
         assert_eq!(Endpoint::parse("/v2/"), Ok(Endpoint::Base));
         assert_eq!(Endpoint::parse("/v2/_catalog"), Ok(Endpoint::Catalog));
+        assert_eq!(Endpoint::parse("/v2/_oci/ext/discover"), Ok(Endpoint::Discover(None)));
     }
 
     #[test]
@@ -159,7 +179,10 @@ mod tests {
             ("/v2/a/../b/manifests/v1", PathError::Name(NameError::Grammar)),
             ("/v2/a/blobs/latest", PathError::Digest(DigestError::Algorithm)),
             ("/v2/a/blobs/sha256:AB", PathError::Digest(DigestError::Encoded)),
+            ("/v2/a/referrers/latest", PathError::Digest(DigestError::Algorithm)),
             ("/v2/a/blobs/uploads/x", PathError::UploadId),
+            ("/v2/a/blobs/uploads/{6ba7b810-9dad-41d1-80b4-00c04fd430c8}", PathError::UploadId),
+            ("/v2/a/blobs/uploads/6BA7B810-9DAD-41D1-80B4-00C04FD430C8", PathError::UploadId),
         ] {
             assert_eq!(Endpoint::parse(path), Err(expected), "{path}");
         }

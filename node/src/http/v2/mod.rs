@@ -4,6 +4,7 @@ mod base;
 mod blobs;
 pub mod endpoint;
 mod manifests;
+mod referrers;
 mod tags;
 mod uploads;
 
@@ -30,6 +31,14 @@ pub async fn answer(
 
         (Endpoint::Catalog, &Method::GET | &Method::HEAD) => tags::catalog(&request).await,
         (Endpoint::Catalog, _) => Err(Error::Method { allow: "GET, HEAD" }),
+
+        (Endpoint::Discover(_), &Method::GET | &Method::HEAD) => Ok(base::discover()),
+        (Endpoint::Discover(_), _) => Err(Error::Method { allow: "GET, HEAD" }),
+
+        (Endpoint::Referrers(name, digest), &Method::GET | &Method::HEAD) => {
+            referrers::list(&request, name, *digest).await
+        }
+        (Endpoint::Referrers(..), _) => Err(Error::Method { allow: "GET, HEAD" }),
 
         (Endpoint::Tags(name), &Method::GET | &Method::HEAD) => tags::list(&request, name).await,
         (Endpoint::Tags(_), _) => Err(Error::Method { allow: "GET, HEAD" }),

@@ -41,14 +41,16 @@ pub async fn catalog(request: &Context<'_>) -> Result<Response<Body>, Error> {
 /// `n` and `last`.
 fn page(request: &Context<'_>, default: usize, max: usize) -> Result<(usize, Option<String>), Error> {
     let query = Query::of(&request.head.uri);
-    let limit = match query.get("n").filter(|text| !text.is_empty()) {
-        None => default,
-        Some(text) => match text.bytes().all(|b| b.is_ascii_digit()) {
-            true => text.parse().unwrap_or(usize::MAX).min(max),
-            false => return Err(Error::PageSize),
-        },
-    };
-    Ok((limit, query.get("last").filter(|last| !last.is_empty())))
+    Ok((page_size(&query, default, max)?, query.get("last").filter(|last| !last.is_empty())))
+}
+
+/// `n`, at most `max`.
+pub(super) fn page_size(query: &Query<'_>, default: usize, max: usize) -> Result<usize, Error> {
+    match query.get("n").filter(|text| !text.is_empty()) {
+        None => Ok(default),
+        Some(text) if text.bytes().all(|b| b.is_ascii_digit()) => Ok(text.parse().unwrap_or(usize::MAX).min(max)),
+        Some(_) => Err(Error::PageSize),
+    }
 }
 
 fn respond(body: &impl Serialize, page: &Page, limit: usize, path: &str) -> Response<Body> {

@@ -2,23 +2,23 @@ use super::{Context, empty};
 use crate::http::{body::Body, error, error::Error, headers, query::Query};
 use crate::registry::{self, Chunk, Committed, Upload};
 use flotilla_proto::oci::{Algorithm, Digest, RepositoryName};
-use http::{Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use uuid::Uuid;
+
+/// Bytes that chunks should have at least, the last one excepted: an upload has at most 10,000. Smaller ones are taken.
+const CHUNK_MIN_LENGTH: HeaderValue = HeaderValue::from_static("4194304");
 
 /// end-4a, 4b, 11: opens an upload, takes a whole blob, or mounts one.
 pub async fn open(request: &Context<'_>, name: &RepositoryName) -> Result<Response<Body>, Error> {
     let registry = request.front.registry();
     let query = Query::of(&request.head.uri);
     if let Some(mount) = query.get("mount") {
-        let digest: Digest = mount.parse()?;
-        // What is no repository name is no repository: as with one that lacks the blob, an upload is opened.
+        // What is no digest or repository name is nowhere: as with a blob that is not there, an upload is opened.
         let from = query.get("from").filter(|from| !from.is_empty()).map(|from| from.parse::<RepositoryName>());
-        let mounted = match from {
-            Some(Err(_)) => None,
-            Some(Ok(from)) => registry.mount(Some(&from), name, digest).await?,
-            None => registry.mount(None, name, digest).await?,
-        };
-        if mounted.is_some() {
+        let (digest, from) = (mount.parse::<Digest>().ok(), from.transpose());
+        if let (Some(digest), Ok(from)) = (digest, from)
+            && registry.mount(from.as_ref(), name, digest).await?.is_some()
+        {
             request.front.metrics().upload_ended("mounted");
             return Ok(created(name, &digest));
         }
@@ -32,7 +32,9 @@ pub async fn open(request: &Context<'_>, name: &RepositoryName) -> Result<Respon
         None => Algorithm::Sha256,
     };
     let upload = registry.open_upload(name, algorithm).await?;
-    Ok(progress(StatusCode::ACCEPTED, name, upload))
+    let mut response = progress(StatusCode::ACCEPTED, name, upload);
+    response.headers_mut().insert(headers::OCI_CHUNK_MIN_LENGTH, CHUNK_MIN_LENGTH);
+    Ok(response)
 }
 
 /// end-13: how far an upload is.
@@ -43,9 +45,11 @@ pub async fn status(request: &Context<'_>, name: &RepositoryName, id: Uuid) -> R
 
 /// end-5: a chunk.
 pub async fn write(request: &Context<'_>, name: &RepositoryName, id: Uuid) -> Result<Response<Body>, Error> {
-    let chunk = chunk(request)?;
-    let result = request.front.registry().write_chunk(name, id, chunk).await;
-    match result {
+    let chunk = match chunk(request) {
+        Ok(chunk) => chunk,
+        Err(error) => return unplaced(request, name, id, error).await,
+    };
+    match request.front.registry().write_chunk(name, id, chunk).await {
         Ok(upload) => {
             request.front.metrics().uploaded(request.body.received());
             Ok(progress(StatusCode::ACCEPTED, name, upload))
@@ -58,7 +62,11 @@ pub async fn write(request: &Context<'_>, name: &RepositoryName, id: Uuid) -> Re
 pub async fn finish(request: &Context<'_>, name: &RepositoryName, id: Uuid) -> Result<Response<Body>, Error> {
     let digest = Query::of(&request.head.uri).get("digest").ok_or(Error::DigestMissing)?;
     let digest = digest.parse()?;
-    match request.front.registry().finish_upload(name, id, digest, chunk(request)?).await {
+    let chunk = match chunk(request) {
+        Ok(chunk) => chunk,
+        Err(error) => return unplaced(request, name, id, error).await,
+    };
+    match request.front.registry().finish_upload(name, id, digest, chunk).await {
         Ok(committed) => Ok(finished(request, name, &committed)),
         Err(error) => with_progress(name, error),
     }
@@ -78,7 +86,7 @@ fn chunk(request: &Context<'_>) -> Result<Chunk, Error> {
         None => None,
         Some(value) => {
             let parsed = value.to_str().ok().and_then(|text| text.parse().ok());
-            Some(parsed.ok_or(Error::Header("Content-Range"))?)
+            Some(parsed.ok_or(Error::ContentRange)?)
         }
     };
     let length = headers::content_length(fields);
@@ -112,6 +120,19 @@ fn insert_progress(response: &mut Response<Body>, name: &RepositoryName, Upload 
     fields.insert(header::LOCATION, headers::value(format!("/v2/{name}/blobs/uploads/{id}")));
     fields.insert(header::RANGE, headers::value(format!("0-{}", offset.saturating_sub(1))));
     fields.insert(headers::DOCKER_UPLOAD_UUID, headers::value(id.to_string()));
+}
+
+/// A chunk that does not say where it belongs: the same answer as to one out of order.
+async fn unplaced(
+    request: &Context<'_>,
+    name: &RepositoryName,
+    id: Uuid,
+    error: Error,
+) -> Result<Response<Body>, Error> {
+    let upload = request.front.registry().upload_status(name, id).await?;
+    let mut response = error::respond(&error);
+    insert_progress(&mut response, name, upload);
+    Ok(response)
 }
 
 /// A chunk out of order is answered with where the upload ends, so that the client can go on from there.

@@ -148,6 +148,7 @@ pub fn config_of(data_dir: PathBuf, cluster: Option<config::Cluster>) -> config:
             redirect: false,
             upload_age: Duration::from_secs(1),
         },
+        validation: config::Validation::default(),
         cluster,
         data_dir,
     }

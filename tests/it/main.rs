@@ -8,6 +8,8 @@ mod lifecycle;
 mod linearizable;
 mod membership;
 mod memory;
+mod mirrors;
+mod more_clients;
 mod mtls;
 mod plain_http;
 mod refusals;

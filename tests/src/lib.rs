@@ -4,6 +4,7 @@
 //! so through [`skip`]; `tests/run.sh` lists those at the end.
 
 pub mod cluster;
+pub mod containerd;
 pub mod dev;
 pub mod dockerd;
 pub mod garage;

@@ -9,7 +9,7 @@ use tokio::{sync::Mutex, task::JoinSet};
 
 /// Tags of one request.
 const BATCH: usize = 100;
-const WORKERS: usize = 8;
+const WORKERS: usize = 4;
 
 /// Pushes a tiny image and gives it all these tags. Gives its digest.
 pub async fn seed_tags(nodes: &[String], repository: &str, tags: &[String]) -> Result<String> {

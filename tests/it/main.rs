@@ -3,6 +3,7 @@
 mod clients;
 mod connections;
 mod conformance;
+mod cross_client;
 mod dev;
 mod failover;
 mod hostile;
@@ -10,9 +11,12 @@ mod lifecycle;
 mod linearizable;
 mod membership;
 mod memory;
+mod mirrors;
+mod more_clients;
 mod mtls;
 mod plain_http;
 mod refusals;
+mod replay;
 mod writes_once;
 
 use flotilla_tests::{

@@ -5,6 +5,7 @@
 
 pub mod cluster;
 pub mod conformance;
+pub mod containerd;
 pub mod dev;
 pub mod dockerd;
 pub mod garage;
@@ -15,6 +16,9 @@ pub mod images;
 pub mod ports;
 pub mod process;
 pub mod wire;
+pub mod replay;
+pub mod seed;
+pub mod slow_store;
 
 use std::{
     future::Future,

@@ -82,7 +82,13 @@ impl Manifest {
         if kind.is_index() {
             refuse(&document, &["config", "layers", "fsLayers"])?;
             for (descriptor, _) in reader.list(&document, "manifests")? {
-                let set = if is_manifest(&descriptor.media_type) { &mut children } else { &mut blobs };
+                let manifest = is_manifest(&descriptor.media_type);
+                let (set, other): (_, &BTreeMap<Digest, Descriptor>) =
+                    if manifest { (&mut children, &blobs) } else { (&mut blobs, &children) };
+                // One digest may be listed as a manifest and as a blob, but not with two sizes.
+                if other.get(&descriptor.digest).is_some_and(|known| known.size != descriptor.size) {
+                    return Err(field("manifests", "one digest has two sizes"));
+                }
                 insert(set, descriptor, "manifests")?;
             }
         } else {

@@ -22,7 +22,7 @@ export CARGO_TARGET_DIR=${FLOTILLA_FUZZ_DIR:-$(cd ../.. && pwd)/target/fuzz}
 # The parsers must meet the libraries that the product has: a package of both lock files has one version.
 packages() { awk -F'"' '/^name = /{name=$2} /^version = /{print name, $2}' "$1" | sort; }
 strangers=$(comm -23 <(packages Cargo.lock) <(packages ../../Cargo.lock) | cut -d' ' -f1 |
-    grep -vxE 'flotilla-fuzz|libfuzzer-sys|arbitrary|jobserver|regex-lite')
+    grep -vxE 'flotilla-fuzz|libfuzzer-sys|arbitrary|jobserver')
 if [ -n "$strangers" ]; then
     echo "tests/fuzz/Cargo.lock has other versions than Cargo.lock of: $strangers" >&2
     echo "copy Cargo.lock to tests/fuzz and build" >&2
@@ -35,7 +35,7 @@ export RUST_BACKTRACE=0
 
 # run TARGET: one target until its limit; its log ends in libFuzzer's statistics.
 run() {
-    local found=$CARGO_TARGET_DIR/found/$1 findings=$CARGO_TARGET_DIR/findings/$1 length=4096
+    local found=$CARGO_TARGET_DIR/found/$1 findings=$CARGO_TARGET_DIR/findings/$1 length=2048
     [ "$1" = manifest ] && length=16384
     mkdir -p "$found" "$findings"
     exec "$CARGO_TARGET_DIR/release/$1" "$limit" -print_final_stats=1 -verbosity=1 -timeout=10 -rss_limit_mb=1024 \

@@ -1,7 +1,7 @@
 //! `Content-Range` of a chunk: accepted is exactly what the grammar allows, and it is a range.
 
 use crate::oci::ContentRange;
-use regex_lite::Regex;
+use regex::Regex;
 use std::sync::LazyLock;
 
 static GRAMMAR: LazyLock<Regex> =

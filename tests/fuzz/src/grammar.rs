@@ -1,7 +1,7 @@
 //! Names, tags, digests and references: accepted is exactly what the specifications' expressions match.
 
 use crate::oci::{Digest, Reference, RepositoryName, Tag};
-use regex_lite::Regex;
+use regex::Regex;
 use std::{fmt::Display, str::FromStr, sync::LazyLock};
 
 /// Distribution specification, "Pulling manifests": `<name>`, word for word.

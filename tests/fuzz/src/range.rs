@@ -1,7 +1,7 @@
 //! `Range`: whatever a client asks for, an answer stays inside the content.
 
 use crate::node_range::{RANGES_MAX, Wanted, wanted};
-use regex_lite::Regex;
+use regex::Regex;
 use std::{ops::Range, sync::LazyLock};
 
 /// RFC 9110 §14.1.1 and §14.1.2 for bytes, with the empty list elements that §5.6.1 asks recipients to accept.

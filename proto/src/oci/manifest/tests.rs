@@ -106,6 +106,18 @@ fn a_digest_has_one_size_wherever_it_is_listed() {
 }
 
 #[test]
+fn fields_in_other_letters_are_refused() {
+    for extra in [r#","Config":{}"#, r#","LAYERS":[]"#, r#","Annotations":{}"#, r#","\u017fubject":null"#] {
+        assert!(matches!(parse(&image(extra), OCI), Err(ManifestError::Field { .. })), "{extra}");
+    }
+    for name in ["Digest", "SIZE", "URLs", "\u{17f}ize"] {
+        let text = image("").replacen("\"digest\"", &format!("\"{name}\":null,\"digest\""), 1);
+        assert!(matches!(parse(&text, OCI), Err(ManifestError::Field { .. })), "{text}");
+    }
+    assert!(parse(&image(r#","x":{"Config":1,"config":2},"annotations":{"a":"","A":""}"#), OCI).is_ok());
+}
+
+#[test]
 fn the_number_of_descriptors_is_bounded() {
     let layers = vec![descriptor(2, "l"); DESCRIPTORS_MAX].join(",");
     let text = format!(r#"{{"schemaVersion":2,"config":{},"layers":[{layers}]}}"#, descriptor(1, "c"));

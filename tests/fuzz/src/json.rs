@@ -45,6 +45,24 @@ impl Json {
         }
     }
 
+    /// Whether the document or a descriptor of it has two keys that Go's `encoding/json` takes for one field.
+    pub fn is_ambiguous_in_go(&self) -> bool {
+        const FIELDS: &str =
+            "schemaversion mediatype config layers manifests subject artifacttype annotations digest size urls";
+        let twice = |value: &Json| {
+            let Json::Object(pairs) = value else { return false };
+            let folded = |key: &str| key.to_uppercase().to_lowercase();
+            let fields =
+                pairs.iter().map(|(key, _)| folded(key)).filter(|key| FIELDS.split(' ').any(|name| name == key));
+            let mut fields: Vec<String> = fields.collect();
+            fields.sort();
+            fields.windows(2).any(|pair| pair[0] == pair[1])
+        };
+        let lists = ["layers", "manifests"].iter().filter_map(|name| self.get(name)).flat_map(Json::items);
+        let single = ["config", "subject"].iter().filter_map(|name| self.get(name));
+        twice(self) || lists.chain(single).any(twice)
+    }
+
     /// Whether an object anywhere has a key twice: every key is compared with every other one.
     pub fn has_duplicates(&self) -> bool {
         match self {

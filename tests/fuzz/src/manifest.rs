@@ -21,6 +21,7 @@ pub fn check(data: &[u8]) {
     let text = std::str::from_utf8(body).expect("JSON is UTF-8");
     let document = json::parse(text).expect("a second reader takes it for JSON too");
     assert!(!document.has_duplicates(), "a key twice");
+    assert!(!document.is_ambiguous_in_go(), "a field twice in Go");
     assert!(document.depth() <= DEPTH_MAX, "{} levels", document.depth());
     assert_eq!(document.get("schemaVersion"), Some(&Json::Number("2".into())));
     the_kind_is_the_stated_one(&manifest, &document, content_type);

@@ -35,7 +35,7 @@ export RUST_BACKTRACE=0
 
 # run TARGET: one target until its limit; its log ends in libFuzzer's statistics.
 run() {
-    local found=$CARGO_TARGET_DIR/found/$1 findings=$CARGO_TARGET_DIR/findings/$1 length=2048
+    local found=$CARGO_TARGET_DIR/found/$1 findings=$CARGO_TARGET_DIR/findings/$1 length=1024
     [ "$1" = manifest ] && length=16384
     mkdir -p "$found" "$findings"
     exec "$CARGO_TARGET_DIR/release/$1" "$limit" -print_final_stats=1 -verbosity=1 -timeout=10 -rss_limit_mb=1024 \
@@ -57,7 +57,7 @@ finish() {
     else
         failed=1
         printf '%-14s FAILED with status %d after %s executions\n' "$1" "$2" "${runs:-?}"
-        grep -A15 -m1 -E 'panicked at|ERROR: libFuzzer' "$log"
+        grep -A5 -m1 -E 'panicked at|ERROR: libFuzzer' "$log" | cut -c1-1000
         grep -E 'Test unit written' "$log" | sed "s|.*written to |again: $CARGO_TARGET_DIR/release/$1 |"
     fi
 }

@@ -31,7 +31,7 @@ fn carried(value: &str) {
     }
 }
 
-/// The plain reading of `application/x-www-form-urlencoded`, whose names are taken as they are.
+/// Pairs of names, taken as they are, and percent-encoded values (RFC 3986 §2.1); a plus is a plus.
 fn expected(name: &str, query: &str) -> Vec<String> {
     let mut values = Vec::new();
     for pair in query.split('&') {
@@ -55,10 +55,6 @@ fn unescaped(text: &str) -> String {
             [] => return String::from_utf8_lossy(&out).into_owned(),
             [b'%', high, low, after @ ..] if digit(high).is_some() && digit(low).is_some() => {
                 out.extend(digit(high).zip(digit(low)).map(|(high, low)| (high * 16 + low) as u8));
-                after
-            }
-            [b'+', after @ ..] => {
-                out.push(b' ');
                 after
             }
             [byte, after @ ..] => {

@@ -38,7 +38,7 @@ run() {
     local found=$CARGO_TARGET_DIR/found/$1 findings=$CARGO_TARGET_DIR/findings/$1 length=1024
     [ "$1" = manifest ] && length=16384
     mkdir -p "$found" "$findings"
-    exec "$CARGO_TARGET_DIR/release/$1" "$limit" -print_final_stats=1 -verbosity=1 -timeout=10 -rss_limit_mb=1024 \
+    exec "$CARGO_TARGET_DIR/release/$1" "$limit" -print_final_stats=1 -verbosity=1 -timeout=30 -rss_limit_mb=1024 \
         -max_len=$length -dict="dict/$1" -artifact_prefix="$findings/" "$found" "corpus/$1"
 }
 

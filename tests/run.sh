@@ -15,7 +15,7 @@ DENY_VERSION=0.20.2
 ORAS_VERSION=0.2.43
 PACKAGES=(docker.io containerd skopeo podman buildah umoci haproxy debootstrap docker-registry apache2-utils wrk iproute2 iptables
     jq openssl curl procps python3-minimal python3-venv)
-STAGES=(install fmt clippy deny doc build unit integration compare)
+STAGES=(install fmt clippy deny doc build unit fuzz integration compare)
 
 export FLOTILLA_CACHE=${FLOTILLA_CACHE:-$HOME/.cache/flotilla}
 export FLOTILLA_GARAGE=${FLOTILLA_GARAGE:-$FLOTILLA_CACHE/garage-$GARAGE_VERSION/bin/garage}
@@ -110,10 +110,13 @@ stage_install() {
     cargo_install cargo-deny "$DENY_VERSION" || skip cargo-deny "it could not be built"
 }
 
-stage_fmt() { cargo fmt --all --check; }
+stage_fmt() { cargo fmt --all --check && cargo fmt --manifest-path tests/fuzz/Cargo.toml --check; }
 
 # The profile is the one of all other stages, so that dependencies are compiled (and checked) once.
-stage_clippy() { cargo clippy --locked --release --workspace --all-targets -- -D warnings; }
+stage_clippy() {
+    cargo clippy --locked --release --workspace --all-targets -- -D warnings &&
+        CARGO_TARGET_DIR=target/fuzz cargo clippy --locked --release --manifest-path tests/fuzz/Cargo.toml -- -D warnings
+}
 
 stage_deny() {
     if [ ! -x "$cargo_deny" ]; then
@@ -143,6 +146,15 @@ stage_unit() {
         skip unit-s3 "Garage is not installed: the contract suite of the S3 store did not run"
     fi
     cargo test --locked --release --workspace
+}
+
+# A workspace of its own, in target/fuzz: see docs/fuzzing.md. A longer run is `tests/fuzz/run.sh --runs 10000000`.
+stage_fuzz() {
+    if ! command -v c++ >/dev/null; then
+        skip fuzz "there is no C++ compiler to build libFuzzer with"
+        return 0
+    fi
+    bash tests/fuzz/run.sh 20
 }
 
 # One process, one test at a time: each starts a cluster and measures it, on few cores. Not part of a bare `cargo test`.

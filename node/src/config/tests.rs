@@ -103,6 +103,16 @@ fn all_mistakes_come_at_once_and_secrets_are_masked() {
 }
 
 #[test]
+fn secrets_are_masked_where_they_do_not_belong() {
+    let env = [("REGISTRY_STORAGE_S3_SECRETKEY", "hush"), ("REGISTRY_HTTP_SECRET", "hush")];
+    let list = loaded("[a]", &env).unwrap_err();
+    let below = loaded(FILE, &[("REGISTRY_STORAGE", "s3"), ("REGISTRY_STORAGE_S3_SECRETKEY_X", "hush")]).unwrap_err();
+    for mistakes in [list, below] {
+        assert!(mistakes.to_string().contains("***") && !mistakes.to_string().contains("hush"), "{mistakes}");
+    }
+}
+
+#[test]
 fn what_would_take_effect_is_refused_and_what_would_not_is_a_notice() {
     let cases = [
         ("auth: none", true),

@@ -1,5 +1,6 @@
 //! Real clusters under real clients: one module per promise. `tests/run.sh integration` runs it, one test at a time.
 
+mod battery;
 mod clients;
 mod dev;
 mod failover;

@@ -13,6 +13,7 @@ pub mod http;
 pub mod images;
 pub mod ports;
 pub mod process;
+pub mod raw;
 
 use std::{
     future::Future,

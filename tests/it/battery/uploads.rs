@@ -1,0 +1,584 @@
+//! The upload state machine: order, offsets, lengths, digests, mounts, and requests that meet each other.
+
+use super::*;
+use flotilla_tests::http::digest_of;
+use sha2::{Digest, Sha512};
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// Repository of the uploads.
+const REPO: &str = "up/app";
+/// What most uploads hold, in two halves.
+const WHOLE: &[u8] = b"0123456789";
+const HALF: &[u8] = b"01234";
+const REST: &[u8] = b"56789";
+const UNKNOWN: &str = "BLOB_UPLOAD_UNKNOWN";
+
+fn sha512_of(bytes: &[u8]) -> String {
+    format!("sha512:{}", hex::encode(Sha512::digest(bytes)))
+}
+
+/// Steps with one upload, whose location `@` stands for.
+type Script = (&'static str, Vec<(Request, Want)>);
+
+fn taken(last: u64) -> Want {
+    yes(202).field("range", format!("0-{last}"))
+}
+
+fn at(last: u64) -> Want {
+    yes(204).field("range", format!("0-{last}"))
+}
+
+fn out_of_order(last: u64) -> Want {
+    no(416, "RANGE_INVALID").field("range", format!("0-{last}"))
+}
+
+fn ranged(range: &str, body: &[u8]) -> Request {
+    patch("@", body).with("content-range", range)
+}
+
+fn finish(digest: &str, body: &[u8]) -> Request {
+    put(format!("@?digest={digest}"), body)
+}
+
+fn scripts() -> Vec<Script> {
+    let whole = digest_of(WHOLE);
+    let (half, empty) = (digest_of(HALF), digest_of(b""));
+    let place = |digest: &str| format!("/v2/{REPO}/blobs/{digest}");
+    let done = || {
+        yes(201).field("location", place(&whole)).field("docker-content-digest", &whole).field("content-length", "0")
+    };
+    let gone = || no(404, UNKNOWN);
+    let chunked_head = "PATCH @ HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+    vec![
+        (
+            "a new one",
+            vec![
+                (get("@"), at(0)),
+                (head("@"), at(0)),
+                (get("@/"), at(0)),
+                (get("@?x=y"), at(0)),
+                (post("@"), no(405, "UNSUPPORTED")),
+            ],
+        ),
+        (
+            "two chunks",
+            vec![
+                (ranged("0-4", HALF), taken(4)),
+                (get("@"), at(4)),
+                (ranged("5-9", REST), taken(9)),
+                (get("@"), at(9)),
+                (finish(&whole, b""), done()),
+                (finish(&whole, b""), done()),
+                (finish(&whole, WHOLE), done()),
+                (finish(&half, b""), gone()),
+                (put("@", ""), no(400, "DIGEST_INVALID")),
+                (patch("@", "x"), gone()),
+                (ranged("10-10", b"x"), gone()),
+                (get("@"), gone()),
+                (head("@"), gone()),
+                (delete("@"), gone()),
+                (finish(&whole, b""), done()),
+            ],
+        ),
+        (
+            "chunks without a place",
+            vec![(patch("@", HALF), taken(4)), (patch("@", REST).chunked(), taken(9)), (finish(&whole, b""), done())],
+        ),
+        ("the last chunk in the PUT", vec![(patch("@", HALF), taken(4)), (finish(&whole, REST), done())]),
+        (
+            "the last chunk in the PUT, with its place",
+            vec![
+                (patch("@", HALF), taken(4)),
+                (finish(&whole, REST).with("content-range", "4-8"), out_of_order(4)),
+                (finish(&whole, REST).with("content-range", "5-8"), no(400, "SIZE_INVALID")),
+                (finish(&whole, REST).with("content-range", "x"), out_of_order(4)),
+                (finish(&whole, REST).with("content-range", "5-9"), done()),
+            ],
+        ),
+        ("a whole chunked PUT", vec![(finish(&whole, WHOLE).chunked(), done())]),
+        ("a PUT of another media type", vec![(finish(&whole, WHOLE).with("content-type", "text/html"), done())]),
+        (
+            "wrong digests, then the right one",
+            vec![
+                (patch("@", HALF), taken(4)),
+                (finish(&half, REST), no(400, "DIGEST_INVALID")),
+                (get("@"), at(4)),
+                (finish(&empty, b""), no(400, "DIGEST_INVALID")),
+                (finish(&sha512_of(HALF), REST), no(400, "DIGEST_INVALID")),
+                (finish(&whole, REST), done()),
+            ],
+        ),
+        (
+            "overlaps and gaps",
+            vec![
+                (ranged("1-5", HALF), out_of_order(0)),
+                (ranged("0-4", HALF), taken(4)),
+                (ranged("0-4", HALF), out_of_order(4)),
+                (ranged("3-7", REST), out_of_order(4)),
+                (ranged("4-8", REST), out_of_order(4)),
+                (ranged("6-10", REST), out_of_order(4)),
+                (ranged("9-13", REST), out_of_order(4)),
+                (get("@"), at(4)),
+                (ranged("5-9", REST), taken(9)),
+                (finish(&whole, b""), done()),
+            ],
+        ),
+        (
+            "lengths that differ from the range",
+            vec![
+                (ranged("0-3", HALF), no(400, "SIZE_INVALID")),
+                (ranged("0-5", HALF), no(400, "SIZE_INVALID")),
+                (ranged("0-0", b""), no(400, "SIZE_INVALID")),
+                (ranged("0-18446744073709551615", HALF), no(400, "SIZE_INVALID")),
+                (ranged("0-18446744073709551614", HALF), no(400, "SIZE_INVALID")),
+                (ranged("0-3", HALF).chunked(), no(400, "SIZE_INVALID")),
+                (ranged("0-5", HALF).chunked(), no(400, "SIZE_INVALID")),
+                (get("@"), at(0)),
+                (ranged("0-4", HALF).chunked(), taken(4)),
+                (finish(&half, b""), yes(201)),
+            ],
+        ),
+        (
+            "zero bytes",
+            vec![
+                (patch("@", ""), taken(0)),
+                (patch("@", "").chunked(), taken(0)),
+                (patch("@", HALF), taken(4)),
+                (patch("@", ""), taken(4)),
+                (patch("@", "").chunked(), taken(4)),
+                (finish(&half, b""), yes(201)),
+            ],
+        ),
+        ("the empty blob", vec![(finish(&empty, b""), yes(201).field("location", place(&empty)))]),
+        (
+            "the empty blob after an empty chunk",
+            vec![(patch("@", ""), taken(0)), (finish(&empty, b"").chunked(), yes(201))],
+        ),
+        ("the empty blob of something", vec![(finish(&empty, b"x"), no(400, "DIGEST_INVALID"))]),
+        (
+            "sha512",
+            vec![
+                (patch("@", HALF), taken(4)),
+                (finish(&sha512_of(WHOLE), REST), yes(201).field("docker-content-digest", sha512_of(WHOLE))),
+                (finish(&whole, b""), gone().or(201, "")),
+                (finish(&sha512_of(WHOLE), b""), yes(201)),
+            ],
+        ),
+        (
+            "sha512 of something else",
+            vec![
+                (finish(&sha512_of(b"x"), WHOLE), no(400, "DIGEST_INVALID")),
+                (finish(&sha512_of(WHOLE), WHOLE), yes(201)),
+            ],
+        ),
+        (
+            "cancelled",
+            vec![
+                (patch("@", HALF), taken(4)),
+                (delete("@"), yes(204)),
+                (delete("@"), gone()),
+                (get("@"), gone()),
+                (patch("@", REST), gone()),
+                (finish(&whole, REST), gone()),
+                (finish(&half, b""), gone()),
+            ],
+        ),
+        (
+            "two digests",
+            vec![
+                (put(format!("@?digest={half}&digest={whole}"), WHOLE), no(400, "DIGEST_INVALID")),
+                (put(format!("@?digest=&digest={whole}"), WHOLE), no(400, "DIGEST_INVALID")),
+                (put(format!("@?digest={whole}&digest={whole}"), WHOLE), done().or(400, "DIGEST_INVALID")),
+            ],
+        ),
+        ("an escaped digest", vec![(put(format!("@?digest={}", whole.replace(':', "%3a")), WHOLE), done())]),
+        ("a digest among other words", vec![(put(format!("@?x=1&y&&=z&digest={whole}&_state=a%2Fb"), WHOLE), done())]),
+        (
+            "headers that mean nothing here",
+            vec![
+                (patch("@", HALF).with("content-encoding", "gzip"), taken(4)),
+                (patch("@", REST).with("content-type", "text/html"), taken(9)),
+                (finish(&whole, b"").with("range", "bytes=0-1").with("if-match", "\"x\""), done()),
+            ],
+        ),
+        (
+            "100-continue",
+            vec![
+                (patch("@", HALF).with("expect", "100-continue"), taken(4)),
+                (patch("@", "").with("expect", "100-continue"), taken(4)),
+                (finish(&half, b"").with("expect", "something"), yes(201).or(417, "").or_bare(417)),
+            ],
+        ),
+        (
+            "lengths that are none",
+            vec![
+                (patch("@", HALF).framing(Framing::Own).with("content-length", "-1"), no_http()),
+                (patch("@", HALF).framing(Framing::Own).with("content-length", "+5"), no_http()),
+                (patch("@", HALF).framing(Framing::Own).with("content-length", "5.0"), no_http()),
+                (patch("@", HALF).framing(Framing::Own).with("content-length", "0x5"), no_http()),
+                (patch("@", HALF).framing(Framing::Own).with("content-length", ""), no_http()),
+                (patch("@", HALF).framing(Framing::Own).with("content-length", "99999999999999999999"), no_http()),
+                (
+                    patch("@", HALF).framing(Framing::Own).with("content-length", "5").with("content-length", "6"),
+                    no_http(),
+                ),
+                (patch("@", HALF).framing(Framing::Own).with("content-length", "5, 6"), no_http()),
+                (get("@"), at(0)),
+                (
+                    patch("@", HALF).framing(Framing::Own).with("content-length", "5").with("content-length", "5"),
+                    taken(4).or_bare(400),
+                ),
+                (get("@"), at(4).or(204, "")),
+            ],
+        ),
+        ("no length at all", vec![(patch("@", "").framing(Framing::Own), taken(0)), (get("@"), at(0))]),
+        (
+            "a length beside chunks",
+            vec![(
+                patch("@", "5\r\n01234\r\n0\r\n\r\n")
+                    .framing(Framing::Own)
+                    .with("transfer-encoding", "chunked")
+                    .with("content-length", "5"),
+                no_http().or(202, "").field("connection", "close"),
+            )],
+        ),
+        (
+            "encodings that are none",
+            vec![
+                (patch("@", HALF).framing(Framing::Own).with("transfer-encoding", "gzip"), no_http().or_bare(501)),
+                (
+                    patch("@", HALF).framing(Framing::Own).with("transfer-encoding", "chunked, gzip"),
+                    no_http().or_bare(501),
+                ),
+                (patch("@", HALF).framing(Framing::Own).with("transfer-encoding", "identity"), no_http().or_bare(501)),
+                (get("@"), at(0)),
+            ],
+        ),
+        (
+            "trailers and extensions of chunks",
+            vec![(raw(format!("{chunked_head}5;a=b\r\n01234\r\n0\r\nx-t: v\r\n\r\n")), taken(4)), (get("@"), at(4))],
+        ),
+        (
+            "damaged chunks",
+            vec![
+                (raw(format!("{chunked_head}zz\r\n01234\r\n0\r\n\r\n")), no(400, "BLOB_UPLOAD_INVALID")),
+                (raw(format!("{chunked_head}5\r\n01234xx0\r\n\r\n")), no(400, "BLOB_UPLOAD_INVALID")),
+                (raw(format!("{chunked_head}-5\r\n01234\r\n0\r\n\r\n")), no(400, "BLOB_UPLOAD_INVALID")),
+                (
+                    raw(format!("{chunked_head}ffffffffffffffffff\r\n01234\r\n0\r\n\r\n")),
+                    no(400, "BLOB_UPLOAD_INVALID"),
+                ),
+                (raw(format!("{chunked_head}5\n01234\n0\n\n")), no(400, "BLOB_UPLOAD_INVALID")),
+                (get("@"), at(0)),
+                (finish(&whole, WHOLE), done()),
+            ],
+        ),
+        (
+            "more bytes than the length",
+            vec![
+                // What follows is a request of its own, and none.
+                (patch("@", HALF), taken(4)),
+                (get("@"), at(4)),
+                (finish(&whole, REST), done()),
+            ],
+        ),
+    ]
+}
+
+/// Texts that are no place of a chunk.
+const BAD_RANGES: [&str; 26] = [
+    "",
+    "abc",
+    "-",
+    "0-",
+    "-4",
+    "4-0",
+    "0-4-5",
+    "0 - 4",
+    "0- 4",
+    "+0-4",
+    "0-+4",
+    "0x0-4",
+    "0--4",
+    "0-4,5-9",
+    "0-4;",
+    "0:4",
+    "0–4",
+    "18446744073709551616-18446744073709551620",
+    "0-99999999999999999999",
+    "1e0-4",
+    "0.0-4.0",
+    "bytes",
+    "bytes=",
+    "lines=0-4",
+    "bytes */5",
+    "\u{660}-\u{664}",
+];
+
+const BAD_DIGESTS: [&str; 16] = [
+    "",
+    "x",
+    "sha256",
+    "sha256:",
+    "sha256:abc",
+    "sha256:..",
+    "md5:d41d8cd98f00b204e9800998ecf8427e",
+    "%00",
+    "%0d%0a",
+    "sha256%3A",
+    "SHA256:84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882",
+    "sha256:84D89877F0D4041EFB6BF91A16F0248F2FD573E6AF05C19F96BEDB9F882F7882",
+    "sha256:84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f788",
+    "sha256:84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882+",
+    "sha512:84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882",
+    "+sha256:84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882",
+];
+
+#[tokio::test]
+async fn uploads_in_any_order_hold_exactly_what_was_sent() {
+    let mut battery = Battery::start("uploads").await;
+    let (whole, other) = (digest_of(WHOLE), battery.blob("up/other", b"other").await);
+    for (name, steps) in scripts() {
+        let place = battery.open(REPO).await;
+        for (number, (request, want)) in steps.iter().enumerate() {
+            battery.one(&format!("{name}, step {}", number + 1), &request.at(&place), want).await;
+        }
+    }
+    let blob = format!("/v2/{REPO}/blobs/{whole}");
+    battery.one("the blob", &get(&blob), &yes(200).body(WHOLE).field("content-type", "application/octet-stream")).await;
+    battery.one("the empty blob", &get(format!("/v2/{REPO}/blobs/{}", digest_of(b""))), &yes(200).body("")).await;
+    battery.one("by sha512", &get(format!("/v2/{REPO}/blobs/{}", sha512_of(WHOLE))), &yes(200).body(WHOLE)).await;
+
+    let place = battery.open(REPO).await;
+    for range in BAD_RANGES {
+        battery.one(&format!("Content-Range {range:?}"), &ranged(range, HALF).at(&place), &out_of_order(0)).await;
+    }
+    let twice = ranged("0-4", HALF).with("content-range", "5-9").at(&place);
+    battery.one("two places", &twice, &out_of_order(0)).await;
+    for digest in BAD_DIGESTS {
+        battery.one("bad digest", &finish(digest, WHOLE).at(&place), &no(400, "DIGEST_INVALID")).await;
+        let single = post(format!("/v2/{REPO}/blobs/uploads/?digest={digest}")).body(WHOLE);
+        battery.one("bad digest", &single, &no(400, "DIGEST_INVALID")).await;
+        let mount = post(format!("/v2/{REPO}/blobs/uploads/?mount={digest}&from=up/other"));
+        battery.one("bad digest", &mount, &no(400, "DIGEST_INVALID")).await;
+    }
+    battery.one("still empty", &get(&place), &at(0)).await;
+
+    // Another repository's upload, and uploads that never were.
+    let place = battery.open(REPO).await;
+    let id = place.rsplit('/').next().unwrap().to_owned();
+    let mut ids: Vec<String> =
+        ["x", "0", "-", "..%2f", "%00", "00000000-0000-0000-0000-000000000000", "_state", "*", "1%0d%0a2"]
+            .map(|id| format!("/v2/{REPO}/blobs/uploads/{id}"))
+            .into();
+    ids.extend(["up/other", "up", "up/app/app", "up/none"].map(|name| format!("/v2/{name}/blobs/uploads/{id}")));
+    ids.push(format!("{place}0"));
+    ids.push(format!("{place}%20"));
+    ids.push(place[..place.len() - 1].to_owned());
+    ids.push(place.replace('-', "%2d"));
+    for place in &ids {
+        for request in [get("@"), head("@"), patch("@", HALF), finish(&digest_of(HALF), HALF), delete("@")] {
+            battery.one("no such upload", &request.at(place), &no(404, UNKNOWN)).await;
+        }
+    }
+    for id in [id.to_uppercase(), id.replace('-', ""), format!("{{{id}}}"), format!("urn:uuid:{id}")] {
+        let place = format!("/v2/{REPO}/blobs/uploads/{id}");
+        battery.one("another spelling", &get(place), &no(404, UNKNOWN).or(204, "").or_bare(400)).await;
+    }
+    battery.one("untouched", &get(&place), &at(0)).await;
+    battery.one("untouched", &finish(&whole, WHOLE).at(&place), &yes(201)).await;
+
+    let uploads = |query: String| post(format!("/v2/up/to/blobs/uploads/{query}"));
+    let opened = || yes(202).field("range", "0-0");
+    let mounted = |digest: &str| yes(201).field("location", format!("/v2/up/to/blobs/{digest}"));
+    let nothing = format!("sha256:{}", "0".repeat(64));
+    battery
+        .all([
+            case("single POST", uploads(format!("?digest={whole}")).body(WHOLE), mounted(&whole)),
+            case("single POST, chunked", uploads(format!("?digest={whole}")).body(WHOLE).chunked(), mounted(&whole)),
+            case(
+                "single POST of the empty blob",
+                uploads(format!("?digest={}", digest_of(b""))),
+                mounted(&digest_of(b"")),
+            ),
+            case(
+                "single POST of sha512",
+                uploads(format!("?digest={}", sha512_of(WHOLE))).body(WHOLE),
+                mounted(&sha512_of(WHOLE)),
+            ),
+            case("single POST of less", uploads(format!("?digest={whole}")).body(HALF), no(400, "DIGEST_INVALID")),
+            case("single POST of nothing", uploads(format!("?digest={whole}")), no(400, "DIGEST_INVALID")),
+            case(
+                "single POST with two digests",
+                uploads(format!("?digest={nothing}&digest={whole}")).body(WHOLE),
+                no(400, "DIGEST_INVALID"),
+            ),
+            case("POST with a body and no digest", uploads(String::new()).body(WHOLE), opened()),
+            case("POST with a chunked body and no digest", uploads(String::new()).body(WHOLE).chunked(), opened()),
+            case("POST without a length", uploads(String::new()).framing(Framing::Own), opened()),
+            case(
+                "POST with JSON",
+                uploads(String::new()).body("{}").with("content-type", "application/json"),
+                opened(),
+            ),
+            case("POST without a slash", post("/v2/up/to/blobs/uploads"), opened()),
+            case("algorithm", uploads("?digest-algorithm=sha256".into()), opened()),
+            case("algorithm", uploads("?digest-algorithm=sha512".into()), opened()),
+            case("algorithm", uploads("?digest-algorithm=md5".into()), no(400, "")),
+            case("algorithm", uploads("?digest-algorithm=".into()), no(400, "").or(202, "")),
+            case("algorithm", uploads("?digest-algorithm=SHA256".into()), no(400, "")),
+            case("mount", uploads(format!("?mount={other}&from=up/other")), mounted(&other)),
+            case("mount again", uploads(format!("?mount={other}&from=up/other")), mounted(&other)),
+            case(
+                "mount, escaped",
+                uploads(format!("?mount={}&from=up%2Fother", other.replace(':', "%3A"))),
+                mounted(&other),
+            ),
+            case("mount from itself", uploads(format!("?mount={other}&from=up/to")), mounted(&other)),
+            case(
+                "mount and origin",
+                uploads(format!("?mount={other}&from=up/other&origin=example.org")),
+                mounted(&other),
+            ),
+            case("mount without from", post(format!("/v2/up/auto/blobs/uploads/?mount={other}")), yes(201).or(202, "")),
+            case("mount from nothing", uploads(format!("?mount={other}&from=up/none")), opened()),
+            case(
+                "mount from a bad name",
+                uploads(format!("?mount={other}&from=Up/..")),
+                opened().or(400, "NAME_INVALID"),
+            ),
+            case(
+                "mount from an escape",
+                uploads(format!("?mount={other}&from=%00%0d%0a")),
+                opened().or(400, "NAME_INVALID"),
+            ),
+            case("mount from a repository without it", uploads(format!("?mount={other}&from={REPO}")), opened()),
+            case("mount of nothing", uploads(format!("?mount={nothing}&from=up/other")), opened()),
+            case("mount of nothing at all", uploads(format!("?mount={nothing}")), opened()),
+            case(
+                "mount by another algorithm",
+                uploads(format!("?mount={}&from=up/other", sha512_of(b"other"))),
+                opened(),
+            ),
+            case(
+                "mount of nothing named twice",
+                uploads(format!("?mount={nothing}&mount={nothing}&from=up/other")),
+                opened(),
+            ),
+            case("what was not mounted", get(format!("/v2/up/to/blobs/{nothing}")), no(404, "BLOB_UNKNOWN")),
+            case("what was mounted", get(format!("/v2/up/to/blobs/{other}")), yes(200).body("other")),
+        ])
+        .await;
+
+    ends_early(&mut battery).await;
+    at_once(&mut battery).await;
+    cancelled_while_a_chunk_runs(&mut battery).await;
+
+    for _ in 0..3 {
+        battery.one("end", &get(&blob), &yes(200).body(WHOLE)).await;
+        battery.one("end", &get(format!("/v2/up/other/blobs/{other}")), &yes(200).body("other")).await;
+        battery.one("end", &head(format!("/v2/{REPO}/blobs/{nothing}")), &no(404, "BLOB_UNKNOWN")).await;
+    }
+    battery.finish();
+}
+
+/// A body that ends early leaves nothing, and the upload goes on.
+async fn ends_early(battery: &mut Battery) {
+    let place = battery.open(REPO).await;
+    for (framing, body) in [
+        ("content-length: 10", "01234"),
+        ("content-length: 18446744073709551615", "01234"),
+        ("content-length: 9223372036854775807", "01234"),
+        ("content-length: 5\r\ncontent-range: 0-4", "0123"),
+        ("transfer-encoding: chunked", "5\r\n01234\r\n"),
+        ("transfer-encoding: chunked", "5\r\n012"),
+        ("transfer-encoding: chunked", ""),
+    ] {
+        for method in ["PATCH", "PUT"] {
+            let query = if method == "PUT" { format!("?digest={}", digest_of(HALF)) } else { String::new() };
+            let text = format!("{method} {place}{query} HTTP/1.1\r\nhost: a\r\n{framing}\r\n\r\n{body}");
+            let mut wire = Wire::connect(&battery.address()).await.unwrap();
+            battery.requests += 1;
+            // Ends its side: the server may refuse or close; it may not take the bytes.
+            let sent = Sent { bytes: text.into_bytes(), half_close: true, ..Sent::default() };
+            if let Ok(answer) = wire.exchange(&sent, false).await {
+                battery.expect("ends early", matches!(answer.status, 400 | 413 | 431), || {
+                    format!("{method} {framing}: {answer:?}")
+                });
+            }
+            drop(wire);
+            battery.one("after an early end", &get(&place), &at(0)).await;
+        }
+    }
+    // More bytes than stated are no part of the body.
+    let mut wire = Wire::connect(&battery.address()).await.unwrap();
+    let text = format!("PATCH {place} HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n01234more\0bytes\r\n\r\n");
+    let first = wire.exchange(&Sent { bytes: text.into_bytes(), ..Sent::default() }, false).await;
+    battery.expect("more bytes", matches!(&first, Ok(answer) if answer.status == 202), || format!("{first:?}"));
+    let second = wire.answer(false).await;
+    battery.expect("more bytes", matches!(&second, Ok(answer) if answer.status == 400), || format!("{second:?}"));
+    battery.one("after more bytes", &get(&place), &at(4)).await;
+    battery.one("after early ends", &finish(&digest_of(WHOLE), REST).at(&place), &yes(201)).await;
+}
+
+/// Sends requests at once, each on a connection of its own to the next node; gives their answers in order.
+async fn together(battery: &mut Battery, requests: Vec<Request>) -> Vec<Answer> {
+    let mut tasks = JoinSet::new();
+    let count = requests.len();
+    for (number, request) in requests.into_iter().enumerate() {
+        let address = battery.address();
+        battery.requests += 1;
+        tasks.spawn(async move {
+            let mut wire = Wire::connect(&address).await.unwrap();
+            (number, wire.exchange(&request.sent(), false).await)
+        });
+    }
+    let mut answers = tasks.join_all().await;
+    answers.sort_by_key(|(number, _)| *number);
+    let answers: Vec<_> = answers.into_iter().filter_map(|(_, answer)| answer.ok()).collect();
+    battery.expect("together", answers.len() == count, || format!("{} of {count} answered", answers.len()));
+    answers
+}
+
+/// Of chunks for the same place one is taken; the same blob may come as often as it likes.
+async fn at_once(battery: &mut Battery) {
+    for round in 0..5 {
+        let place = battery.open(REPO).await;
+        let bodies: Vec<_> = (0..6).map(|number| format!("{round}-{number}").repeat(20_000)).collect();
+        let range = format!("0-{}", bodies[0].len() - 1);
+        let answers =
+            together(battery, bodies.iter().map(|body| ranged(&range, body.as_bytes()).at(&place)).collect()).await;
+        let won: Vec<_> = (0..answers.len()).filter(|number| answers[*number].status == 202).collect();
+        let lost = answers.iter().filter(|answer| answer.status == 416).count();
+        battery.expect("at once", won.len() == 1 && lost == 5, || {
+            format!("{:?}", answers.iter().map(|answer| answer.status).collect::<Vec<_>>())
+        });
+        let Some(winner) = won.first().map(|number| &bodies[*number]) else { continue };
+        battery.one("after the race", &get(&place), &yes(204).field("range", &range)).await;
+        let digest = digest_of(winner.as_bytes());
+        let puts = together(battery, vec![finish(&digest, b"").at(&place); 6]).await;
+        battery.expect("PUTs at once", puts.iter().all(|answer| answer.status == 201), || format!("{puts:?}"));
+        battery.one("the winner", &get(format!("/v2/{REPO}/blobs/{digest}")), &yes(200).body(winner)).await;
+    }
+    let blob = b"pushed by twenty".repeat(1000);
+    let digest = digest_of(&blob);
+    let single = post(format!("/v2/{REPO}/blobs/uploads/?digest={digest}")).body(&blob);
+    let answers = together(battery, vec![single; 20]).await;
+    battery.expect("twenty POSTs", answers.iter().all(|answer| answer.status == 201), || format!("{answers:?}"));
+    battery.one("pushed by twenty", &get(format!("/v2/{REPO}/blobs/{digest}")), &yes(200).body(blob)).await;
+}
+
+/// A cancelled upload takes no more bytes.
+async fn cancelled_while_a_chunk_runs(battery: &mut Battery) {
+    let place = battery.open(REPO).await;
+    let mut wire = Wire::connect(&battery.address()).await.unwrap();
+    let text = format!("PATCH {place} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\n01234\r\n");
+    wire.send(text.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await; // its bytes are on their way; any order must give the same
+    battery.one("cancel", &delete(&place), &yes(204)).await;
+    let answer = wire.exchange(&Sent { bytes: b"5\r\n56789\r\n0\r\n\r\n".to_vec(), ..Sent::default() }, false).await;
+    battery.expect("cancel", matches!(&answer, Ok(answer) if answer.status == 404), || format!("{answer:?}"));
+    battery.one("cancelled", &get(&place), &no(404, UNKNOWN)).await;
+    battery.one("cancelled", &finish(&digest_of(WHOLE), b"").at(&place), &no(404, UNKNOWN)).await;
+}

@@ -11,6 +11,22 @@ pub const MANIFEST_BYTES_MAX: usize = 4 << 20;
 /// Most descriptors in one manifest.
 pub const DESCRIPTORS_MAX: usize = 10_000;
 
+/// The keys of a document that some reader knows.
+const DOCUMENT_KEYS: [&str; 9] = [
+    "schemaVersion",
+    "mediaType",
+    "config",
+    "layers",
+    "manifests",
+    "fsLayers",
+    "subject",
+    "annotations",
+    "artifactType",
+];
+/// The keys of a descriptor that some reader knows.
+const DESCRIPTOR_KEYS: [&str; 8] =
+    ["mediaType", "digest", "size", "urls", "data", "annotations", "artifactType", "platform"];
+
 /// What a registry needs to know of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
@@ -73,6 +89,7 @@ impl Manifest {
         let Json::Object(document) = json::parse(body).map_err(ManifestError::Json)? else {
             return Err(field("", "the document must be an object"));
         };
+        refuse_lookalikes(&document, &DOCUMENT_KEYS, "")?;
         let kind = kind(&document, content_type)?;
         let mut reader = Reader { descriptors: 0 };
         let mut blobs = BTreeMap::new();
@@ -143,6 +160,25 @@ fn refuse(document: &Object, names: &[&str]) -> Result<(), ManifestError> {
         Some(name) => Err(field(*name, "it does not belong into a document of this media type")),
         None => Ok(()),
     }
+}
+
+/// Many readers (all of Go's) take `Digest` for `digest`, and the last of both: they would see another document.
+fn refuse_lookalikes(object: &Object, known: &[&str], place: &str) -> Result<(), ManifestError> {
+    let looks_alike = |name: &&String| !known.contains(&name.as_str()) && known.iter().any(|key| folds_to(name, key));
+    match object.keys().find(looks_alike) {
+        Some(name) => Err(field(format!("{place}{name:?}"), "it looks like a key of another spelling")),
+        None => Ok(()),
+    }
+}
+
+/// Whether two keys are one without regard to case. Two letters beyond ASCII fold into it: the long s and the Kelvin sign.
+fn folds_to(name: &str, key: &str) -> bool {
+    let fold = |letter: char| match letter {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        other => other.to_ascii_lowercase(),
+    };
+    name.chars().map(fold).eq(key.chars().map(fold))
 }
 
 /// A text; empty and null count as absent.
@@ -234,6 +270,7 @@ impl Reader {
         if self.descriptors > DESCRIPTORS_MAX {
             return Err(ManifestError::TooManyDescriptors);
         }
+        refuse_lookalikes(object, &DESCRIPTOR_KEYS, place)?;
         let digest = text(object, "digest")?.ok_or_else(|| field(format!("{place}.digest"), "it is required"))?;
         let digest =
             digest.parse().map_err(|_| field(format!("{place}.digest"), "it is no sha256 or sha512 digest"))?;

@@ -93,6 +93,22 @@ fn ambiguous_and_damaged_documents_are_refused() {
 }
 
 #[test]
+fn keys_that_some_reader_takes_for_others_are_refused() {
+    let config = descriptor(1, "c");
+    for key in ["Layers", "CONFIG", "Manifests", "MediaType", "layer\u{17f}", "Subject", "schemaversion"] {
+        let text = image(&format!(r#","{key}":null"#));
+        assert!(matches!(parse(&text, OCI), Err(ManifestError::Field { .. })), "{key}");
+    }
+    for key in ["Digest", "SIZE", "mediatype", "di\\u0047est", "Url\u{17f}"] {
+        let odd = config.replacen('{', &format!(r#"{{"{key}":null,"#), 1);
+        let text = format!(r#"{{"schemaVersion":2,"config":{odd}}}"#);
+        assert!(matches!(parse(&text, OCI), Err(ManifestError::Field { .. })), "{key}");
+    }
+    let other = image(r#","x":{"Layers":1},"annotations":{"Digest":"a"},"layersX":1,"layer":2"#);
+    assert!(parse(&other, OCI).is_ok());
+}
+
+#[test]
 fn the_number_of_descriptors_is_bounded() {
     let layers = vec![descriptor(2, "l"); DESCRIPTORS_MAX].join(",");
     let text = format!(r#"{{"schemaVersion":2,"config":{},"layers":[{layers}]}}"#, descriptor(1, "c"));

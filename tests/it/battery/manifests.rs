@@ -446,6 +446,7 @@ async fn manifests_that_are_none_are_refused_and_odd_ones_are_kept_byte_for_byte
     let sha512 = format!("sha512:{}", hex::encode(Sha512::digest(first.as_bytes())));
     let referrer = parts.image(&format!(r#","subject":{}"#, child(OCI, &first, "")));
     let wrong_subject = parts.image(&format!(r#","subject":{}"#, descriptor(OCI, &first_digest, first.len() + 1)));
+    let bare = format!(r#"{{"config":{},"schemaVersion":2}}"#, parts.config);
     let gzip = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0xab, 0xae, 5, 0, 0x43, 0xbf, 0xa6, 0xa3, 2, 0, 0, 0];
     let put_first = |kind: &str| put_as(kind, "first", &first);
     battery
@@ -480,12 +481,17 @@ async fn manifests_that_are_none_are_refused_and_odd_ones_are_kept_byte_for_byte
             ),
             case("a parameter", put_first(&format!("{OCI}; charset=utf-8")), yes(201)),
             case("a parameter", put_first(&format!("{OCI};a=\"b;c\"")), yes(201)),
+            case("two headers", put_first(OCI).with("content-type", INDEX), no(400, INVALID)),
+            case("two headers", put_first(OCI).with("content-type", OCI), no(400, INVALID)),
             case("capitals", put_first(&OCI.to_uppercase()), yes(201)),
             case(
                 "the type is kept without parameters",
                 get(path("first")),
                 yes(200).field("content-type", OCI).body(&first),
             ),
+            case("no type", put_as(OCI, "typed", &bare), yes(201)),
+            case("another type for the same bytes", put_as(DOCKER, "typed", &bare), no(400, INVALID)),
+            case("another type for the same bytes", get(path("typed")), yes(200).field("content-type", OCI)),
             case("no Content-Type", put(path("first"), &first), yes(201).or(400, INVALID)),
             case("an empty Content-Type", put_first(""), yes(201).or(400, INVALID)),
             case("a Content-Type of other bytes", put_first("application/\u{e9}"), no(400, "")),
@@ -517,6 +523,7 @@ async fn manifests_that_are_none_are_refused_and_odd_ones_are_kept_byte_for_byte
         ])
         .await;
 
+    referrers(&mut battery, &parts).await;
     too_large(&mut battery, &parts).await;
 
     for _ in 0..3 {
@@ -580,5 +587,89 @@ async fn too_large(battery: &mut Battery, parts: &Parts) {
         battery.expect("memory", after < before + FLAT, || {
             format!("node {number}: {} to {} MiB", before >> 20, after >> 20)
         });
+    }
+}
+
+/// What refers to a manifest, page by page and by type.
+async fn referrers(battery: &mut Battery, parts: &Parts) {
+    let place = format!("/v2/{REPO}/referrers/sha256:{}", "7".repeat(64));
+    let mut all = Vec::new();
+    for number in 0..7 {
+        let kind = if number % 2 == 0 { r#","artifactType":"application/vnd.a+<b>""# } else { "" };
+        let subject = descriptor(OCI, &place[place.len() - 71..], 1);
+        let body = parts.image(&format!(r#"{kind},"annotations":{{"n":"<i>{number}</i>"}},"subject":{subject}"#));
+        all.push((digest_of(body.as_bytes()), number));
+        battery
+            .one(
+                "a referrer",
+                &put_as(OCI, &digest_of(body.as_bytes()), &body),
+                &yes(201).field("oci-subject", &place[place.len() - 71..]),
+            )
+            .await;
+    }
+    all.sort();
+    let listed = |answer: &Answer| -> Vec<(String, usize)> {
+        let index: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let entries = index["manifests"].as_array().cloned().unwrap_or_default();
+        let number = |entry: &serde_json::Value| {
+            let text = entry["annotations"]["n"].as_str()?;
+            let number: usize = text.trim_start_matches("<i>").trim_end_matches("</i>").parse().ok()?;
+            let kind =
+                if number % 2 == 0 { "application/vnd.a+<b>" } else { "application/vnd.oci.image.config.v1+json" };
+            (entry["artifactType"] == kind && entry["mediaType"] == OCI).then_some(number)
+        };
+        entries
+            .iter()
+            .map(|entry| (entry["digest"].as_str().unwrap_or_default().to_owned(), number(entry).unwrap_or(99)))
+            .collect()
+    };
+    let index = || yes(200).field("content-type", INDEX);
+    let filtered = || index().field("oci-filters-applied", "artifactType");
+    let of = |even: bool| all.iter().filter(|(_, number)| (number % 2 == 0) == even).cloned().collect::<Vec<_>>();
+    let config = "application/vnd.oci.image.config.v1%2Bjson";
+    for (query, want, expected) in [
+        ("", index().without("oci-filters-applied").without("link"), all.clone()),
+        ("?", index(), all.clone()),
+        ("?n=", index(), all.clone()),
+        ("?n=7", index().without("link"), all.clone()),
+        ("?n=99999999999999999999", index().without("link"), all.clone()),
+        ("?n=2", index(), all[..2].to_vec()),
+        ("?n=0", index().without("link"), vec![]),
+        ("?artifactType=", index(), all.clone()),
+        ("?artifactType=application/vnd.a%2b%3Cb%3E", filtered(), of(true)),
+        ("?artifactType=application/vnd.a+<b>", filtered().or_bare(400), of(true)),
+        (&format!("?artifactType={config}"), filtered(), of(false)),
+        ("?artifactType=application/vnd.A%2B%3Cb%3E", filtered(), vec![]),
+        ("?artifactType=%3Cscript%3E", filtered(), vec![]),
+        ("?artifactType=%0d%0aset-cookie:%20a=b", filtered(), vec![]),
+        ("?artifactType=%00", filtered(), vec![]),
+        ("?artifactType=%ff", filtered(), vec![]),
+        (&format!("?last={}", all[6].0), index().without("link"), vec![]),
+        (&format!("?last={}", all[2].0), index().without("link"), all[3..].to_vec()),
+        (&format!("?last=sha256%3A{}", "0".repeat(64)), index(), all.clone()),
+    ] {
+        let Some(answer) = battery.one("referrers", &get(format!("{place}{query}")), &want).await else { continue };
+        let found = listed(&answer);
+        battery.expect("referrers", answer.status != 200 || found == expected, || {
+            format!("{query}: {found:?} instead of {expected:?}")
+        });
+    }
+    for query in ["?n=-1", "?n=x", "?n=1.5", "?n=+1", "?n=%00"] {
+        battery.one("referrers", &get(format!("{place}{query}")), &no(400, "PAGINATION_NUMBER_INVALID")).await;
+    }
+    for last in ["x", "sha256:", "latest", "%00", "sha256:..%2f"] {
+        battery.one("referrers", &get(format!("{place}?last={last}")), &no(400, "DIGEST_INVALID")).await;
+    }
+    battery.one("referrers", &head(&place), &index()).await;
+    for (size, filter, expected) in
+        [(1, "", all.clone()), (3, "", all.clone()), (1, "&artifactType=application/vnd.a%2B%3Cb%3E", of(true))]
+    {
+        let (mut next_place, mut found) = (Some(format!("{place}?n={size}{filter}")), Vec::new());
+        while let Some(at) = next_place.take().filter(|_| found.len() < 20) {
+            let Some(answer) = battery.one("follow", &get(at), &index()).await else { break };
+            found.extend(listed(&answer));
+            next_place = next(&answer);
+        }
+        battery.expect("follow", found == expected, || format!("referrers by {size}{filter}: {found:?}"));
     }
 }

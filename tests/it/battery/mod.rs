@@ -265,6 +265,13 @@ fn errors(answer: &Answer) -> Option<Vec<String>> {
     codes.filter(|codes| !codes.is_empty() && codes.iter().all(plain))
 }
 
+/// Where `Link` says the next page is.
+fn next(answer: &Answer) -> Option<String> {
+    let link = answer.field("link")?;
+    let (place, rest) = link.strip_prefix('<')?.split_once('>')?;
+    rest.contains("rel=\"next\"").then(|| place.to_owned())
+}
+
 /// One line of a table.
 type Case = (String, Request, Want);
 

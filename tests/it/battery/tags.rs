@@ -27,13 +27,6 @@ fn names_of(answer: &Answer) -> Option<Vec<String>> {
     serde_json::from_value(list.clone()).ok()
 }
 
-/// Where `Link` says the next page is.
-fn next(answer: &Answer) -> Option<String> {
-    let link = answer.field("link")?;
-    let (place, rest) = link.strip_prefix('<')?.split_once('>')?;
-    rest.contains("rel=\"next\"").then(|| place.to_owned())
-}
-
 impl Battery {
     /// Asks for one page, which must hold exactly `names`, with or without a `Link`.
     async fn page(&mut self, name: &str, place: &str, names: &[String], more: bool) {

@@ -637,7 +637,7 @@ async fn referrers(battery: &mut Battery, parts: &Parts) {
         ("?n=0", index().without("link"), vec![]),
         ("?artifactType=", index(), all.clone()),
         ("?artifactType=application/vnd.a%2b%3Cb%3E", filtered(), of(true)),
-        ("?artifactType=application/vnd.a+<b>", filtered().or_bare(400), of(true)),
+        ("?artifactType=application/vnd.a+%3Cb%3E", filtered(), of(true)),
         (&format!("?artifactType={config}"), filtered(), of(false)),
         ("?artifactType=application/vnd.A%2B%3Cb%3E", filtered(), vec![]),
         ("?artifactType=%3Cscript%3E", filtered(), vec![]),

@@ -1,8 +1,9 @@
 //! Real clusters under real clients: one module per promise. `tests/run.sh integration` runs it, one test at a time.
 
+mod battery;
 mod clients;
-mod connections;
 mod conformance;
+mod connections;
 mod cross_client;
 mod dev;
 mod failover;

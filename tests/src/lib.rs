@@ -15,10 +15,11 @@ pub mod http;
 pub mod images;
 pub mod ports;
 pub mod process;
-pub mod wire;
+pub mod raw;
 pub mod replay;
 pub mod seed;
 pub mod slow_store;
+pub mod wire;
 
 use std::{
     future::Future,

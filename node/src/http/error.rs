@@ -4,7 +4,7 @@
 use super::body::Body;
 use super::headers;
 use super::v2::endpoint::PathError;
-use crate::{blobstore, metadata, registry};
+use crate::{auth, blobstore, metadata, registry};
 use bytes::Bytes;
 use flotilla_proto::oci::{DigestError, ErrorCode, ManifestError, ReferenceError};
 use http::{HeaderValue, Response, StatusCode, header};
@@ -52,6 +52,9 @@ pub enum Error {
         /// Of the blob.
         size: u64,
     },
+    /// The policy says no.
+    #[error(transparent)]
+    Denied(#[from] auth::Denied),
     /// The use case failed.
     #[error(transparent)]
     Registry(#[from] registry::Error),
@@ -88,6 +91,8 @@ pub fn respond(error: &Error) -> Response<Body> {
         Error::TagParameter => (StatusCode::BAD_REQUEST, ErrorCode::TagInvalid),
         Error::PageSize => (StatusCode::BAD_REQUEST, ErrorCode::PaginationNumberInvalid),
         Error::RangeNotSatisfiable { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid),
+        // Always 401: clients authenticate again on that, and give up on 403.
+        Error::Denied(_) => (StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized),
         Error::Registry(error) => answer(error),
     };
     let mut response = Response::new(Body::Full(Some(document(error, status, code))));

@@ -6,6 +6,7 @@ use super::metrics::Metrics;
 use super::v2::{self, endpoint::Endpoint, endpoint::PathError};
 use super::{headers, ops};
 use crate::{
+    auth::{Caller, Policy},
     lifecycle::{Lifecycle, Readiness},
     registry::{self, Registry},
 };
@@ -26,6 +27,7 @@ pub struct Front(Arc<Inner>);
 
 struct Inner {
     registry: Registry,
+    policy: Policy,
     readiness: watch::Receiver<Readiness>,
     metrics: Metrics,
     access_log: bool,
@@ -36,14 +38,25 @@ struct Inner {
 
 impl Front {
     /// A front over the use cases.
-    pub fn new(registry: Registry, readiness: watch::Receiver<Readiness>, metrics: Metrics, access_log: bool) -> Self {
+    pub fn new(
+        registry: Registry,
+        policy: Policy,
+        readiness: watch::Receiver<Readiness>,
+        metrics: Metrics,
+        access_log: bool,
+    ) -> Self {
         let (process, requests) = (rand::random(), AtomicU64::new(0));
-        Self(Arc::new(Inner { registry, readiness, metrics, access_log, process, requests }))
+        Self(Arc::new(Inner { registry, policy, readiness, metrics, access_log, process, requests }))
     }
 
     /// The use cases.
     pub(super) fn registry(&self) -> &Registry {
         &self.0.registry
+    }
+
+    /// Who may do what.
+    pub(super) fn policy(&self) -> &Policy {
+        &self.0.policy
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
@@ -132,7 +145,7 @@ impl Front {
                 _ => Err(Error::Method { allow: "GET, HEAD" }),
             },
             Route::Probe => ops::probe(head.uri.path(), &self.0.readiness).ok_or(PathError::NotFound.into()),
-            Route::Endpoint(endpoint) => v2::answer(self, head, endpoint, body).await,
+            Route::Endpoint(endpoint) => v2::answer(self, head, endpoint, body, &Caller::Anonymous).await,
             Route::Nothing(error) => Err((*error).into()),
         };
         result.unwrap_or_else(|error| {

@@ -8,6 +8,7 @@ mod tags;
 mod uploads;
 
 use super::{Front, Metrics, body::Body, server};
+use crate::auth::Policy;
 use crate::blobstore::{BlobStore, Hasher, memory::Memory};
 use crate::lifecycle::{Lifecycle, Readiness};
 use crate::metadata::{Command, MetadataStore, local::LocalStore};
@@ -91,7 +92,7 @@ impl Cluster {
             let shared: Arc<dyn MetadataStore> = metadata.clone();
             let registry = Registry::new(shared, store.clone(), lifecycle.clone(), settings.clone());
             let metrics = Metrics::new(&mut prometheus_client::registry::Registry::default());
-            let front = Front::new(registry, ready.clone(), metrics.clone(), true);
+            let front = Front::new(registry, Policy::open(), ready.clone(), metrics.clone(), true);
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             addresses.push(listener.local_addr().unwrap());
             let handler = move |request| front.clone().handle(request);

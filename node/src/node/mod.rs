@@ -9,6 +9,7 @@ mod readiness;
 mod store_marker;
 
 use crate::{
+    auth::Policy,
     blobstore::{self, BlobStore},
     config::Config,
     http,
@@ -99,7 +100,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
 
     let metadata: Arc<dyn MetadataStore> = node.raft.clone();
     let registry = Registry::new(metadata.clone(), node.blobs.clone(), node.lifecycle.clone(), node.settings());
-    let front = http::Front::new(registry, readiness, http_figures.clone(), node.config.log.access_log);
+    let front = http::Front::new(registry, Policy::open(), readiness, http_figures.clone(), node.config.log.access_log);
     let public = listen::listen(public)?;
     info!("serving on {}", public.local_addr()?);
     let requests = node.lifecycle.clone();

@@ -1,0 +1,10 @@
+//! Who asks, and what they may do. This room knows no HTTP and no storage: it turns credentials into a [`Caller`] and a
+//! caller's wish into a [`Grant`], which the use cases demand. Read `policy`, then `grant`.
+
+mod caller;
+mod grant;
+mod policy;
+
+pub use caller::Caller;
+pub use grant::{Delete, Everything, Grant, Kind, Listing, Pull, Push, Right};
+pub use policy::{Denied, Policy, Rule, Who};

@@ -1,15 +1,14 @@
 //! Users and passwords of a file as `htpasswd -B` writes it. Only bcrypt; read again when the file changes.
 //!
 //! A verified password is remembered for a while (as a keyed hash), so that a pull is not twenty bcrypts. Attempts run
-//! apart from the async threads, few at a time; an unknown user costs the same time as a wrong password; failures of a user
-//! or from an address delay its next attempts.
+//! apart from the async threads, few at a time; an unknown user costs the same time as a wrong password; failures of a
+//! user delay its next attempts.
 
 use super::delay::Delays;
 use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
     fs,
-    net::IpAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::{Duration, SystemTime},
@@ -87,7 +86,7 @@ impl Htpasswd {
     }
 
     /// Whether `user` has this password. Waits longer the more attempts failed before.
-    pub async fn verify(&self, user: &str, password: &str, from: Option<IpAddr>) -> bool {
+    pub async fn verify(&self, user: &str, password: &str) -> bool {
         let users = self.users().await;
         let (hash, known) = match users.hashes.get(user) {
             Some(hash) => (hash, true),
@@ -98,7 +97,7 @@ impl Htpasswd {
         if let Some(matches) = matches.get() {
             return *matches;
         }
-        sleep(self.delays.of(user, from)).await;
+        sleep(self.delays.of(user)).await;
         let verify = || async {
             let _turn = self.verifying.acquire().await.expect("the semaphore is never closed");
             let (password, hash) = (password.to_owned(), hash.clone());
@@ -108,9 +107,9 @@ impl Htpasswd {
         let matches = *matches.get_or_init(verify).await;
         if !matches {
             self.verified.lock().expect("no holder panics").remove(&key);
-            self.delays.failed(user, from);
+            self.delays.failed(user);
         } else {
-            self.delays.succeeded(user, from);
+            self.delays.succeeded(user);
         }
         matches
     }
@@ -213,4 +212,66 @@ impl Version {
 
 fn is_bcrypt(hash: &str) -> bool {
     ["$2a$", "$2b$", "$2x$", "$2y$"].iter().any(|prefix| hash.starts_with(prefix)) && hash.len() == 60
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    /// A line as `htpasswd -Bbn` prints it, with a low cost.
+    fn line(user: &str, password: &str) -> String {
+        let hash = bcrypt::hash_with_result(password, 4).unwrap().format_for_version(bcrypt::Version::TwoY);
+        format!("{user}:{hash}\n")
+    }
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file
+    }
+
+    #[tokio::test]
+    async fn users_are_known_by_their_passwords() {
+        let md5 = "old:$apr1$x$y\n";
+        let file = file(&format!("# users\n\n{}{}{md5}", line("ann", "se:crét"), line("bob", "")));
+        let users = Htpasswd::open(file.path(), 2).unwrap();
+        for (user, password, expected) in [
+            ("ann", "se:crét", true),
+            ("ann", "secret", false),
+            ("ann", "", false),
+            ("bob", "", true),
+            ("old", "x", false),
+            ("eve", "x", false),
+            ("", "", false),
+        ] {
+            for _ in 0..2 {
+                assert_eq!(users.verify(user, password).await, expected, "{user} {password}");
+            }
+        }
+        assert_eq!(users.verified.lock().unwrap().len(), 2, "only what is right is remembered");
+        assert!(Htpasswd::open(Path::new("/nowhere/htpasswd"), 2).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_changed_file_counts_at_once() {
+        let mut file = file(&line("ann", "one"));
+        let users = Htpasswd::open(file.path(), 2).unwrap();
+        assert!(users.verify("ann", "one").await);
+        file.as_file_mut().set_len(0).unwrap();
+        std::fs::write(file.path(), format!("{}{}", line("ann", "two"), line("bob", "x"))).unwrap();
+        tokio::time::advance(FRESH).await;
+        assert!(!users.verify("ann", "one").await);
+        assert!(users.verify("ann", "two").await && users.verify("bob", "x").await);
+        drop(file);
+        tokio::time::advance(FRESH).await;
+        assert!(users.verify("ann", "two").await, "the last content goes on");
+    }
+
+    #[tokio::test]
+    async fn an_unknown_user_costs_as_much_as_a_wrong_password() {
+        let file = file(&line("ann", "one").replace("$04$", "$06$"));
+        let users = Htpasswd::open(file.path(), 2).unwrap();
+        assert!(users.users().await.stand_in.contains("$06$"));
+    }
 }

@@ -53,8 +53,22 @@ impl Policy {
 
     /// Anyone may do anything.
     pub fn open() -> Self {
+        Self::all(Who::Anyone)
+    }
+
+    /// Every authenticated user may do anything.
+    pub fn authenticated() -> Self {
+        Self::all(Who::Authenticated)
+    }
+
+    fn all(who: Who) -> Self {
         let rights = vec![Right::Pull, Right::Push, Right::Delete];
-        Self::new(vec![Rule { repositories: vec![ALL.into()], who: vec![Who::Anyone], rights }])
+        Self::new(vec![Rule { repositories: vec![ALL.into()], who: vec![who], rights }])
+    }
+
+    /// Whether there is anything that the caller may do.
+    pub fn admits(&self, caller: &Caller) -> bool {
+        [Right::Pull, Right::Push, Right::Delete].iter().any(|right| self.rules_for(caller, *right).next().is_some())
     }
 
     /// The caller's permission for `repository`.

@@ -52,6 +52,12 @@ pub enum Error {
         /// Of the blob.
         size: u64,
     },
+    /// The caller must say who it is.
+    #[error("authentication is required")]
+    Unauthenticated,
+    /// The caller is not who it says.
+    #[error(transparent)]
+    WrongCredentials(#[from] auth::WrongCredentials),
     /// The policy says no.
     #[error(transparent)]
     Denied(#[from] auth::Denied),
@@ -92,7 +98,9 @@ pub fn respond(error: &Error) -> Response<Body> {
         Error::PageSize => (StatusCode::BAD_REQUEST, ErrorCode::PaginationNumberInvalid),
         Error::RangeNotSatisfiable { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid),
         // Always 401: clients authenticate again on that, and give up on 403.
-        Error::Denied(_) => (StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized),
+        Error::Unauthenticated | Error::WrongCredentials(_) | Error::Denied(_) => {
+            (StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized)
+        }
         Error::Registry(error) => answer(error),
     };
     let mut response = Response::new(Body::Full(Some(document(error, status, code))));

@@ -6,7 +6,7 @@ use super::metrics::Metrics;
 use super::v2::{self, endpoint::Endpoint, endpoint::PathError};
 use super::{headers, ops};
 use crate::{
-    auth::{Caller, Policy},
+    auth::{Access, Policy},
     lifecycle::{Lifecycle, Readiness},
     registry::{self, Registry},
 };
@@ -27,7 +27,7 @@ pub struct Front(Arc<Inner>);
 
 struct Inner {
     registry: Registry,
-    policy: Policy,
+    access: Arc<Access>,
     readiness: watch::Receiver<Readiness>,
     metrics: Metrics,
     access_log: bool,
@@ -40,13 +40,13 @@ impl Front {
     /// A front over the use cases.
     pub fn new(
         registry: Registry,
-        policy: Policy,
+        access: Arc<Access>,
         readiness: watch::Receiver<Readiness>,
         metrics: Metrics,
         access_log: bool,
     ) -> Self {
         let (process, requests) = (rand::random(), AtomicU64::new(0));
-        Self(Arc::new(Inner { registry, policy, readiness, metrics, access_log, process, requests }))
+        Self(Arc::new(Inner { registry, access, readiness, metrics, access_log, process, requests }))
     }
 
     /// The use cases.
@@ -56,7 +56,7 @@ impl Front {
 
     /// Who may do what.
     pub(super) fn policy(&self) -> &Policy {
-        &self.0.policy
+        self.0.access.policy()
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
@@ -145,14 +145,31 @@ impl Front {
                 _ => Err(Error::Method { allow: "GET, HEAD" }),
             },
             Route::Probe => ops::probe(head.uri.path(), &self.0.readiness).ok_or(PathError::NotFound.into()),
-            Route::Endpoint(endpoint) => v2::answer(self, head, endpoint, body, &Caller::Anonymous).await,
+            Route::Endpoint(endpoint) => self.endpoint(head, endpoint, body).await,
             Route::Nothing(error) => Err((*error).into()),
         };
         result.unwrap_or_else(|error| {
-            let response = error::respond(&error);
+            let mut response = error::respond(&error);
             report(&error, response.status());
+            if response.status() == StatusCode::UNAUTHORIZED
+                && let Some(challenge) = self.0.access.challenge()
+            {
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, headers::value(challenge));
+            }
             response
         })
+    }
+
+    async fn endpoint(&self, head: &Parts, endpoint: &Endpoint, body: &RequestBody) -> Result<Response<Body>, Error> {
+        let mut fields = head.headers.get_all(header::AUTHORIZATION).iter();
+        let authorization = match (fields.next(), fields.next()) {
+            (None, _) => None,
+            // What is no text, or said twice, is nobody's.
+            (Some(field), None) => Some(field.to_str().unwrap_or_default()),
+            (Some(_), Some(_)) => Some(""),
+        };
+        let caller = self.0.access.caller(authorization).await?;
+        v2::answer(self, head, endpoint, body, &caller).await
     }
 
     /// Lets the client see an early answer: reads the rest of its body if that is short, else closes after the answer.

@@ -9,7 +9,7 @@ mod readiness;
 mod store_marker;
 
 use crate::{
-    auth::Policy,
+    auth::{Access, Htpasswd, Passwords},
     blobstore::{self, BlobStore},
     config::Config,
     http,
@@ -59,6 +59,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         Some(address) => Some(listen::bind(address).await.context("http.debug.addr")?),
         None => None,
     };
+    let access = access(&config)?;
     let public = listen::bind(&config.http.addr).await.context("http.addr")?;
     let raft = RaftStore::start(&config, &lifecycle, &mut figures).await.context("cluster")?;
     let operators = http::admin::bind(&config.data_dir.join(SOCKET)).context("operators' socket")?;
@@ -100,7 +101,8 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
 
     let metadata: Arc<dyn MetadataStore> = node.raft.clone();
     let registry = Registry::new(metadata.clone(), node.blobs.clone(), node.lifecycle.clone(), node.settings());
-    let front = http::Front::new(registry, Policy::open(), readiness, http_figures.clone(), node.config.log.access_log);
+    let front =
+        http::Front::new(registry, Arc::new(access), readiness, http_figures.clone(), node.config.log.access_log);
     let public = listen::listen(public)?;
     info!("serving on {}", public.local_addr()?);
     let requests = node.lifecycle.clone();
@@ -113,6 +115,14 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
 }
 
 /// What start, watch and stop share.
+/// How callers show who they are. Half of the processors may verify passwords, so that guessing does not stop the rest.
+fn access(config: &Config) -> anyhow::Result<Access> {
+    let Some(htpasswd) = &config.htpasswd else { return Ok(Access::open()) };
+    let parallel = std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2));
+    let users = Htpasswd::open(&htpasswd.path, parallel).context("auth.htpasswd")?;
+    Ok(Access::users(Passwords { realm: htpasswd.realm.clone(), users }))
+}
+
 struct Node {
     config: Config,
     lifecycle: Lifecycle,

@@ -28,6 +28,9 @@ pub async fn answer(
 ) -> Result<Response<Body>, Error> {
     let request = Context { front, head, body, caller };
     let is_head = head.method == Method::HEAD;
+    if endpoint.repository().is_none() && !front.policy().admits(caller) {
+        return Err(Error::Unauthenticated);
+    }
     match (endpoint, &head.method) {
         (Endpoint::Base, &Method::GET | &Method::HEAD) => Ok(base::get()),
         (Endpoint::Base, _) => Err(Error::Method { allow: "GET, HEAD" }),

@@ -1,8 +1,9 @@
 //! The Flotilla server. [`node`] is the composition root; see `docs/ARCHITECTURE.md` for the map of rooms.
 //!
-//! Direction of knowledge: `http` → `registry` → `metadata`, `blobstore`; `raft` implements `metadata::MetadataStore`;
+//! Direction of knowledge: `http` → `registry` → `metadata`, `blobstore`; both know `auth`, which knows no room; `raft` implements `metadata::MetadataStore`;
 //! `workers` call the same rooms as `http`.
 
+pub mod auth;
 pub mod blobstore;
 pub mod clock;
 pub mod config;

@@ -71,7 +71,7 @@ fn not_nosniff(value: &Value) -> bool {
 
 const REMOVE: &str = "remove the key";
 const TLS: &str = "remove the key, or end TLS at the load balancer in front";
-const AUTH: &str = "authenticate at the proxy in front, or set `auth: none`";
+const AUTH: &str = "use `auth.htpasswd`, authenticate at the proxy in front, or set `auth: none`";
 const DRIVER: &str = "use `storage.filesystem`, or `storage.s3` with any S3-compatible service";
 const DIRECTLY: &str = "remove the key; parts are sized by the node";
 
@@ -165,7 +165,13 @@ pub(super) const KEYS: &[Key] = &[
     honoured("cluster.tls.key", "PEM key of this node"),
     honoured("cluster.tls.ca", "PEM; peers' certificates must chain to it"),
     honoured("cluster.newstore", "start over on a store with another cluster's marker; default `false`"),
-    refused("auth", always, "authentication is not built", AUTH),
+    honoured("auth.htpasswd.realm", "shown by some clients when they ask for a password; required with `path`"),
+    honoured(
+        "auth.htpasswd.path",
+        "file of users as `htpasswd -B` writes it (bcrypt only), read again when it changes; each user may do anything",
+    ),
+    refused("auth.token", effective, "bearer tokens are not built", AUTH),
+    refused("auth.silly", always, "it would let everybody in", AUTH),
     ignored("auth.none", "there is no authentication"),
     refused("middleware", enabled_elements, "middleware is not built", "remove it, or set `disabled: true`"),
     refused(

@@ -1,8 +1,8 @@
 //! File and variables to a checked [`Config`], or every mistake at once.
 
 use super::{
-    Cluster, ClusterTls, Config, Driver, Filesystem, Formatter, Http, HttpTls, Limits, Log, S3, Storage, TlsVersion,
-    Validation, address,
+    Cluster, ClusterTls, Config, Driver, Filesystem, Formatter, Htpasswd, Http, HttpTls, Limits, Log, S3, Storage,
+    TlsVersion, Validation, address,
     keys::{self, Rule},
     mistake::{Mistake, Mistakes, Notice, shown},
     overrides, value,
@@ -219,7 +219,16 @@ impl Reader {
             (None, Driver::Filesystem(filesystem)) => filesystem.root_directory.join("flotilla"),
             (None, Driver::S3(_)) => PathBuf::from("/var/lib/registry/flotilla"),
         };
-        Config { log, http, limits, storage, validation: self.validation(), cluster, data_dir }
+        Config {
+            log,
+            http,
+            limits,
+            storage,
+            validation: self.validation(),
+            htpasswd: self.htpasswd(),
+            cluster,
+            data_dir,
+        }
     }
 
     fn log(&self) -> Log {
@@ -372,6 +381,23 @@ impl Reader {
         };
         let allowed_urls = self.patterns("validation.manifests.urls.allow");
         Validation { allowed_urls, denied_urls: self.patterns("validation.manifests.urls.deny"), sparse_indexes }
+    }
+
+    fn htpasswd(&self) -> Option<Htpasswd> {
+        let (realm, path) = (self.text("auth.htpasswd.realm"), self.text("auth.htpasswd.path"));
+        let methods = self.get("auth").and_then(Value::as_object).map(|auth| auth.keys().cloned().collect::<Vec<_>>());
+        if let Some(methods) = methods.filter(|methods| methods.len() > 1) {
+            let fix = "keep one; with variables, REGISTRY_AUTH=<method> replaces the method of the file";
+            self.mistake("auth", format!("several methods are named: {}", methods.join(", ")), fix);
+        }
+        self.get("auth.htpasswd")?;
+        if path.is_none() {
+            self.mistake("auth.htpasswd.path", "the file of users is not named", "name a file made by `htpasswd -B`");
+        }
+        if realm.is_none() {
+            self.mistake("auth.htpasswd.realm", "the realm is not named", "write any text, e.g. `registry`");
+        }
+        Some(Htpasswd { realm: realm?, path: path?.into() })
     }
 
     /// A list of regular expressions.

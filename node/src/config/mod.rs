@@ -35,6 +35,8 @@ pub struct Config {
     pub storage: Storage,
     /// `validation`
     pub validation: Validation,
+    /// `auth.htpasswd`; absent: anyone may do anything
+    pub htpasswd: Option<Htpasswd>,
     /// `cluster`; absent: one node, one voter
     pub cluster: Option<Cluster>,
     /// Where the Raft log, the state and the identity live.
@@ -171,6 +173,15 @@ impl std::fmt::Debug for S3 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("S3").field("bucket", &self.bucket).field("region", &self.region).finish_non_exhaustive()
     }
+}
+
+/// Section `auth.htpasswd`.
+#[derive(Clone, Debug)]
+pub struct Htpasswd {
+    /// `realm`
+    pub realm: String,
+    /// `path`
+    pub path: PathBuf,
 }
 
 /// Section `validation`.

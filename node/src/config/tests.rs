@@ -78,7 +78,8 @@ fn all_mistakes_come_at_once_and_secrets_are_masked() {
     let mistakes = loaded(FILE, &env).unwrap_err();
     let keys: BTreeSet<_> = mistakes.0.iter().map(|mistake| mistake.key.as_str()).collect();
     let expected = [
-        "auth.htpasswd",
+        "auth.htpasswd.path",
+        "auth.htpasswd.realm",
         "cluster.addr",
         "cluster.advertise",
         "cluster.peer",
@@ -117,6 +118,11 @@ fn what_would_take_effect_is_refused_and_what_would_not_is_a_notice() {
     let cases = [
         ("auth: none", true),
         ("auth: {silly: {realm: x}}", false),
+        ("auth: {token: {realm: x}}", false),
+        ("auth: {htpasswd: {realm: x, path: /x}}", true),
+        ("auth: {htpasswd: {path: /x}}", false),
+        ("auth: {htpasswd: }", false),
+        ("auth: {htpasswd: {realm: x, path: /x}, none: }", false),
         ("http: {relativeurls: false}", true),
         ("http: {host: 'https://x'}", false),
         ("http: {prefix: /}", true),

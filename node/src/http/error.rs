@@ -5,7 +5,7 @@ use super::body::Body;
 use super::headers;
 use super::limits::Refusal;
 use super::v2::endpoint::PathError;
-use crate::{blobstore, metadata, registry};
+use crate::{auth, blobstore, metadata, registry};
 use bytes::Bytes;
 use flotilla_proto::oci::{DigestError, ErrorCode, ManifestError, ReferenceError};
 use http::{HeaderValue, Response, StatusCode, header};
@@ -53,6 +53,15 @@ pub enum Error {
         /// Of the blob.
         size: u64,
     },
+    /// The caller must say who it is.
+    #[error("authentication is required")]
+    Unauthenticated,
+    /// The caller is not who it says.
+    #[error(transparent)]
+    WrongCredentials(#[from] auth::WrongCredentials),
+    /// The policy says no.
+    #[error(transparent)]
+    Denied(#[from] auth::Denied),
     /// The use case failed.
     #[error(transparent)]
     Registry(#[from] registry::Error),
@@ -92,6 +101,10 @@ pub fn respond(error: &Error) -> Response<Body> {
         Error::TagParameter => (StatusCode::BAD_REQUEST, ErrorCode::TagInvalid),
         Error::PageSize => (StatusCode::BAD_REQUEST, ErrorCode::PaginationNumberInvalid),
         Error::RangeNotSatisfiable { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid),
+        // Always 401: clients authenticate again on that, and give up on 403.
+        Error::Unauthenticated | Error::WrongCredentials(_) | Error::Denied(_) => {
+            (StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized)
+        }
         Error::Registry(error) => answer(error),
         Error::Refused(refusal) => refusal.answer(),
     };

@@ -7,6 +7,7 @@ use super::metrics::Metrics;
 use super::v2::{self, endpoint::Endpoint, endpoint::PathError};
 use super::{headers, ops};
 use crate::{
+    auth::{Access, Policy},
     lifecycle::{Lifecycle, Readiness},
     registry::{self, Registry},
 };
@@ -28,6 +29,7 @@ pub struct Front(Arc<Inner>);
 
 struct Inner {
     registry: Registry,
+    access: Arc<Access>,
     readiness: watch::Receiver<Readiness>,
     metrics: Metrics,
     access_log: bool,
@@ -39,25 +41,26 @@ struct Inner {
 
 impl Front {
     /// A front over the use cases.
-    pub fn new(registry: Registry, readiness: watch::Receiver<Readiness>, metrics: Metrics, access_log: bool) -> Self {
-        Self::limited(registry, readiness, metrics, access_log, Limits::default())
-    }
-
-    /// As [`Front::new`], with other limits than the usual ones.
-    pub fn limited(
+    pub fn new(
         registry: Registry,
+        access: Arc<Access>,
         readiness: watch::Receiver<Readiness>,
         metrics: Metrics,
         access_log: bool,
         limits: Limits,
     ) -> Self {
         let (process, requests) = (rand::random(), AtomicU64::new(0));
-        Self(Arc::new(Inner { registry, readiness, metrics, access_log, limits, process, requests }))
+        Self(Arc::new(Inner { registry, access, readiness, metrics, access_log, limits, process, requests }))
     }
 
     /// The use cases.
     pub(super) fn registry(&self) -> &Registry {
         &self.0.registry
+    }
+
+    /// Who may do what.
+    pub(super) fn policy(&self) -> &Policy {
+        self.0.access.policy()
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
@@ -160,14 +163,31 @@ impl Front {
                 _ => Err(Error::Method { allow: "GET, HEAD" }),
             },
             Route::Probe => ops::probe(head.uri.path(), &self.0.readiness).ok_or(PathError::NotFound.into()),
-            Route::Endpoint(endpoint) => v2::answer(self, head, endpoint, body).await,
+            Route::Endpoint(endpoint) => self.endpoint(head, endpoint, body).await,
             Route::Nothing(error) => Err((*error).into()),
         };
         result.unwrap_or_else(|error| {
-            let response = error::respond(&error);
+            let mut response = error::respond(&error);
             report(&error, response.status());
+            if response.status() == StatusCode::UNAUTHORIZED
+                && let Some(challenge) = self.0.access.challenge()
+            {
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, headers::value(challenge));
+            }
             response
         })
+    }
+
+    async fn endpoint(&self, head: &Parts, endpoint: &Endpoint, body: &RequestBody) -> Result<Response<Body>, Error> {
+        let mut fields = head.headers.get_all(header::AUTHORIZATION).iter();
+        let authorization = match (fields.next(), fields.next()) {
+            (None, _) => None,
+            // What is no text, or said twice, is nobody's.
+            (Some(field), None) => Some(field.to_str().unwrap_or_default()),
+            (Some(_), Some(_)) => Some(""),
+        };
+        let caller = self.0.access.caller(authorization).await?;
+        v2::answer(self, head, endpoint, body, &caller).await
     }
 
     fn request_id(&self) -> String {

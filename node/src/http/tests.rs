@@ -1,5 +1,6 @@
 //! The front over real connections: a registry on the in-process metadata store and a blob store.
 
+mod auth;
 mod hardening;
 mod manifests;
 mod pulls;
@@ -9,7 +10,8 @@ mod tags;
 mod tls;
 mod uploads;
 
-use super::{Front, Metrics, body::Body, server};
+use super::{Front, Limits, Metrics, body::Body, server};
+use crate::auth::Access;
 use crate::blobstore::{BlobStore, Hasher, memory::Memory};
 use crate::lifecycle::{Lifecycle, Readiness};
 use crate::metadata::{Command, MetadataStore, local::LocalStore};
@@ -82,7 +84,23 @@ impl Cluster {
         Self::over(nodes, settings, blobs.clone(), Arc::new(blobs)).await
     }
 
+    async fn accessed(nodes: usize, access: Access) -> Self {
+        let (blobs, settings) = (Memory::new(), Settings { delete: true, ..Settings::default() });
+        Self::guarded(nodes, settings, blobs.clone(), Arc::new(blobs), access).await
+    }
+
     async fn over(nodes: usize, settings: Settings, blobs: Memory, store: Arc<dyn BlobStore>) -> Self {
+        Self::guarded(nodes, settings, blobs, store, Access::open()).await
+    }
+
+    async fn guarded(
+        nodes: usize,
+        settings: Settings,
+        blobs: Memory,
+        store: Arc<dyn BlobStore>,
+        access: Access,
+    ) -> Self {
+        let access = Arc::new(access);
         let metadata = Arc::new(LocalStore::new());
         let created = wire::CreateStore { cluster_id: "c".into(), incarnation: "i".into(), token: "t".into() };
         metadata.apply(Command::CreateStore(created)).unwrap();
@@ -93,7 +111,7 @@ impl Cluster {
             let shared: Arc<dyn MetadataStore> = metadata.clone();
             let registry = Registry::new(shared, store.clone(), lifecycle.clone(), settings.clone());
             let metrics = Metrics::new(&mut prometheus_client::registry::Registry::default());
-            let front = Front::new(registry, ready.clone(), metrics.clone(), true);
+            let front = Front::new(registry, access.clone(), ready.clone(), metrics.clone(), true, Limits::default());
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             addresses.push(listener.local_addr().unwrap());
             let handler = move |request| front.clone().handle(request);

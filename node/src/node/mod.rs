@@ -9,6 +9,7 @@ mod readiness;
 mod store_marker;
 
 use crate::{
+    auth::{Access, Htpasswd, Passwords},
     blobstore::{self, BlobStore},
     config::Config,
     http,
@@ -58,6 +59,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         Some(address) => Some(listen::bind(address).await.context("http.debug.addr")?),
         None => None,
     };
+    let access = access(&config)?;
     let public = listen::bind(&config.http.addr).await.context("http.addr")?;
     let tls = config.http.tls.as_ref().map(http::tls::acceptor).transpose().context("http.tls")?;
     let raft = RaftStore::start(&config, &lifecycle, &mut figures).await.context("cluster")?;
@@ -107,7 +109,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         ..http::Limits::default()
     };
     let access_log = node.config.log.access_log;
-    let front = http::Front::limited(registry, readiness, http_figures.clone(), access_log, limits);
+    let front = http::Front::new(registry, Arc::new(access), readiness, http_figures.clone(), access_log, limits);
     let public = listen::listen(public)?;
     info!("serving on {}", public.local_addr()?);
     let requests = node.lifecycle.clone();
@@ -121,6 +123,14 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
 }
 
 /// What start, watch and stop share.
+/// How callers show who they are. Half of the processors may verify passwords, so that guessing does not stop the rest.
+fn access(config: &Config) -> anyhow::Result<Access> {
+    let Some(htpasswd) = &config.htpasswd else { return Ok(Access::open()) };
+    let parallel = std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2));
+    let users = Htpasswd::open(&htpasswd.path, parallel).context("auth.htpasswd")?;
+    Ok(Access::users(Passwords { realm: htpasswd.realm.clone(), users }))
+}
+
 struct Node {
     config: Config,
     lifecycle: Lifecycle,

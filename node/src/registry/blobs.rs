@@ -1,6 +1,7 @@
 //! Reading and unlinking blobs.
 
 use super::{Error, Inner, Registry, Served};
+use crate::auth::{Delete, Grant, Pull};
 use crate::blobstore::{self, ByteStream, Key};
 use crate::metadata::{self, Command, Outcome, View};
 use bytes::Bytes;
@@ -23,16 +24,16 @@ pub struct Blob {
 
 impl Registry {
     /// Whether a repository holds a blob, and its size. A damaged blob counts as absent, so that it is pushed again.
-    pub async fn stat_blob(&self, name: &RepositoryName, digest: Digest) -> Result<Served<Blob>, Error> {
-        let found = self.find(|view| linked(view, name, digest)).await?;
+    pub async fn stat_blob(&self, grant: &Grant<Pull>, digest: Digest) -> Result<Served<Blob>, Error> {
+        let found = self.find(|view| linked(view, grant.repository(), digest)).await?;
         let found = found.filter(|found| !found.value.suspect).ok_or(Error::BlobUnknown(digest))?;
         let blob = Blob { digest, size: found.value.size, segments: Vec::new() };
         Ok(Served { value: blob, degraded: found.degraded })
     }
 
     /// A blob to be read.
-    pub async fn blob(&self, name: &RepositoryName, digest: Digest) -> Result<Served<Blob>, Error> {
-        let find = |view: &View| match linked(view, name, digest)? {
+    pub async fn blob(&self, grant: &Grant<Pull>, digest: Digest) -> Result<Served<Blob>, Error> {
+        let find = |view: &View| match linked(view, grant.repository(), digest)? {
             Some(blob) => Ok(Some((view.segments(&blob.segment_list, blob.segments)?, blob))),
             None => Ok(None),
         };
@@ -81,7 +82,8 @@ impl Registry {
     }
 
     /// Takes a blob out of a repository.
-    pub async fn delete_blob(&self, name: &RepositoryName, digest: Digest) -> Result<(), Error> {
+    pub async fn delete_blob(&self, grant: &Grant<Delete>, digest: Digest) -> Result<(), Error> {
+        let name = grant.repository();
         if !self.0.settings.delete {
             return Err(Error::DeletesDisabled);
         }

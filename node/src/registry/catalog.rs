@@ -1,12 +1,16 @@
 use super::{Error, Registry};
+use crate::auth::Listing;
+
+/// Names that one page looks at; of a caller who may read few of them, few are on it.
+const EXAMINED_MAX: usize = 10_000;
 
 /// One page of a listing, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
     /// The names.
     pub names: Vec<String>,
-    /// Whether more follow the last one.
-    pub more: bool,
+    /// Present if more may follow: where the next page begins, exclusively.
+    pub next_after: Option<String>,
 }
 
 impl Page {
@@ -14,14 +18,32 @@ impl Page {
     pub(super) fn cut(mut names: Vec<String>, limit: usize) -> Self {
         let more = names.len() > limit;
         names.truncate(limit);
-        Self { names, more }
+        Self { next_after: names.last().filter(|_| more).cloned(), names }
     }
 }
 
 impl Registry {
-    /// At most `limit` repository names after `last`.
-    pub async fn repositories(&self, last: Option<&str>, limit: usize) -> Result<Page, Error> {
-        let repositories = self.view().await?.repositories(last, limit + 1)?;
-        Ok(Page::cut(repositories.iter().map(ToString::to_string).collect(), limit))
+    /// At most `limit` names after `last` of the repositories that the caller may read.
+    pub async fn repositories(&self, listing: &Listing, last: Option<&str>, limit: usize) -> Result<Page, Error> {
+        let view = self.view().await?;
+        if listing.everything().is_some() {
+            let names = view.repositories(last, limit + 1)?;
+            return Ok(Page::cut(names.iter().map(ToString::to_string).collect(), limit));
+        }
+        let mut page = Page { names: Vec::new(), next_after: None };
+        let examined = view.repositories(last, EXAMINED_MAX)?;
+        for name in &examined {
+            if page.names.len() == limit {
+                return Ok(page);
+            }
+            if listing.shows(name) {
+                page.names.push(name.to_string());
+            }
+            page.next_after = Some(name.to_string());
+        }
+        if examined.len() < EXAMINED_MAX {
+            page.next_after = None;
+        }
+        Ok(page)
     }
 }

@@ -1,6 +1,7 @@
 //! Reading, putting and deleting manifests. Their bytes live in the metadata and are kept as received.
 
 use super::{Error, Registry, Served, uploads::new_id};
+use crate::auth::{Delete, Grant, Pull, Push};
 use crate::blobstore::Hasher;
 use crate::metadata::{self, Command, Outcome, View, query::RepositoryId};
 use bytes::Bytes;
@@ -84,32 +85,28 @@ impl LayerUrls {
 
 impl Registry {
     /// A manifest without its bytes. By tag this is linearizable; by digest it goes on without a leader.
-    pub async fn stat_manifest(&self, name: &RepositoryName, reference: &Reference) -> Result<Served<Manifest>, Error> {
-        self.look_up(name, reference, |_, _, manifest| Ok(Some(manifest))).await
+    pub async fn stat_manifest(&self, grant: &Grant<Pull>, reference: &Reference) -> Result<Served<Manifest>, Error> {
+        self.look_up(grant, reference, |_, _, manifest| Ok(Some(manifest))).await
     }
 
     /// A manifest with its bytes.
-    pub async fn manifest(
-        &self,
-        name: &RepositoryName,
-        reference: &Reference,
-    ) -> Result<Served<StoredManifest>, Error> {
+    pub async fn manifest(&self, grant: &Grant<Pull>, reference: &Reference) -> Result<Served<StoredManifest>, Error> {
         let with_body = |view: &View, repository: RepositoryId, manifest: Manifest| {
             let body = view.manifest_body(repository, &manifest.digest)?;
             Ok(body.map(|body| StoredManifest { manifest, body }))
         };
-        self.look_up(name, reference, with_body).await
+        self.look_up(grant, reference, with_body).await
     }
 
     async fn look_up<T>(
         &self,
-        name: &RepositoryName,
+        grant: &Grant<Pull>,
         reference: &Reference,
         then: impl Fn(&View, RepositoryId, Manifest) -> Result<Option<T>, metadata::Error> + Send + Sync,
     ) -> Result<Served<T>, Error> {
         let unknown = || Error::ManifestUnknown(reference.clone());
         let find = |view: &View, digest: Option<Digest>| -> Result<Option<T>, metadata::Error> {
-            let Some(repository) = view.repository(name)? else { return Ok(None) };
+            let Some(repository) = view.repository(grant.repository())? else { return Ok(None) };
             let digest = match (digest, reference) {
                 (Some(digest), _) => Some(digest),
                 (None, Reference::Tag(tag)) => view.tag(repository.id, tag)?.map(|tag| tag.digest),
@@ -129,7 +126,8 @@ impl Registry {
     }
 
     /// Puts a manifest and its tags in one step.
-    pub async fn put_manifest(&self, name: &RepositoryName, new: NewManifest<'_>) -> Result<ManifestPut, Error> {
+    pub async fn put_manifest(&self, grant: &Grant<Push>, new: NewManifest<'_>) -> Result<ManifestPut, Error> {
+        let name = grant.repository();
         let NewManifest { reference, tags, content_type, body, condition } = new;
         let manifest = oci::Manifest::parse(&body, content_type)?;
         let (algorithm, own_tag) = match reference {
@@ -237,10 +235,11 @@ impl Registry {
     /// Deletes a manifest and all its tags.
     pub async fn delete_manifest(
         &self,
-        name: &RepositoryName,
+        grant: &Grant<Delete>,
         digest: Digest,
         condition: Option<Condition<'_>>,
     ) -> Result<(), Error> {
+        let name = grant.repository();
         if !self.0.settings.delete {
             return Err(Error::DeletesDisabled);
         }

@@ -1,7 +1,7 @@
 //! The registry's use cases in the distribution specification's words: blobs, uploads, manifests, tags, the catalog.
 //!
-//! On the way in, bytes first, truth second; on the way out, truth first, bytes second. This room knows nothing of HTTP, S3
-//! or Raft: it calls [`MetadataStore`] and [`BlobStore`]. Read `read` (consistency) and `uploads` next.
+//! On the way in, bytes first, truth second; on the way out, truth first, bytes second. Each takes a `Grant` of `auth`. This
+//! room knows nothing of HTTP, S3 or Raft: it calls [`MetadataStore`] and [`BlobStore`]. Read `read` (consistency) and `uploads` next.
 
 mod blobs;
 mod catalog;
@@ -20,7 +20,7 @@ pub use error::{Body, BodyError, Error};
 pub use manifests::{Condition, LayerUrls, Manifest, ManifestPut, NewManifest, StoredManifest};
 pub use read::Served;
 pub use referrers::{Referrer, Referrers};
-pub use uploads::{Chunk, Committed, Upload};
+pub use uploads::{Chunk, Committed, Source, Upload};
 
 use crate::{blobstore::BlobStore, lifecycle::Lifecycle, metadata::MetadataStore};
 use commits::Commits;

@@ -2,9 +2,10 @@
 //! tag (referrers tag schema), are one list, in digest order.
 
 use super::{Error, Registry};
+use crate::auth::{Grant, Pull};
 use crate::metadata::View;
 use crate::metadata::query::RepositoryId;
-use flotilla_proto::oci::{Digest, RepositoryName, Tag};
+use flotilla_proto::oci::{Digest, Tag};
 use flotilla_proto::wire::metadata as wire;
 use std::collections::BTreeSet;
 
@@ -47,14 +48,14 @@ impl Registry {
     /// not exist has no referrers.
     pub async fn referrers(
         &self,
-        name: &RepositoryName,
+        grant: &Grant<Pull>,
         subject: &Digest,
         artifact_type: Option<&str>,
         after: Option<Digest>,
         limit: usize,
     ) -> Result<Referrers, Error> {
         let view = self.view().await?;
-        let Some(repository) = view.repository(name)? else { return Ok(Referrers::default()) };
+        let Some(repository) = view.repository(grant.repository())? else { return Ok(Referrers::default()) };
         let mut walk = Walk { view: &view, repository: repository.id, subject, after, listed: BTreeSet::new() };
         walk.listed = walk.fallback()?;
         let mut found = Referrers::default();

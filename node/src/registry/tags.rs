@@ -1,12 +1,14 @@
 use super::manifests::CONDITION_ATTEMPTS;
 use super::{Condition, Error, Page, Registry};
+use crate::auth::{Delete, Grant, Pull};
 use crate::metadata::{Command, Outcome};
-use flotilla_proto::oci::{Reference, RepositoryName, Tag};
+use flotilla_proto::oci::{Reference, Tag};
 use flotilla_proto::wire::metadata as wire;
 
 impl Registry {
     /// At most `limit` tags of a repository after `last`.
-    pub async fn tags(&self, name: &RepositoryName, last: Option<&str>, limit: usize) -> Result<Page, Error> {
+    pub async fn tags(&self, grant: &Grant<Pull>, last: Option<&str>, limit: usize) -> Result<Page, Error> {
+        let name = grant.repository();
         let view = self.view().await?;
         let repository = view.repository(name)?.ok_or_else(|| Error::NameUnknown(name.clone()))?;
         let tags = view.tags(repository.id, last, limit + 1)?;
@@ -16,10 +18,11 @@ impl Registry {
     /// Deletes a tag, and only that.
     pub async fn delete_tag(
         &self,
-        name: &RepositoryName,
+        grant: &Grant<Delete>,
         tag: &Tag,
         condition: Option<Condition<'_>>,
     ) -> Result<(), Error> {
+        let name = grant.repository();
         if !self.0.settings.delete {
             return Err(Error::DeletesDisabled);
         }

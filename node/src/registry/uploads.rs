@@ -2,10 +2,11 @@
 //! last body byte on, the work runs in a task that outlives the connection.
 
 use super::{Body, Error, Registry, receive::Received};
+use crate::auth::{Everything, Grant, Pull, Push};
 use crate::blobstore::{Hasher, Key, ObjectWriter};
 use crate::metadata::{Command, Outcome};
 use bytes::Bytes;
-use flotilla_proto::oci::{Algorithm, ContentRange, Digest, RepositoryName};
+use flotilla_proto::oci::{Algorithm, ContentRange, Digest};
 use flotilla_proto::wire::metadata as wire;
 use futures_util::{StreamExt, stream};
 use std::future::Future;
@@ -20,6 +21,15 @@ pub struct Upload {
     pub id: Uuid,
     /// Bytes it has; where the next chunk begins.
     pub offset: u64,
+}
+
+/// Where a blob is mounted from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A repository that the caller may read.
+    Repository(Grant<Pull>),
+    /// Whichever has it.
+    Any(Everything),
 }
 
 /// An upload that became a blob.
@@ -91,11 +101,11 @@ enum Found {
 
 impl Registry {
     /// Opens an upload whose bytes are hashed with `algorithm`.
-    pub async fn open_upload(&self, name: &RepositoryName, algorithm: Algorithm) -> Result<Upload, Error> {
+    pub async fn open_upload(&self, grant: &Grant<Push>, algorithm: Algorithm) -> Result<Upload, Error> {
         let id = Uuid::new_v4();
         let command = Command::OpenSession(wire::OpenSession {
             session_id: id_bytes(id),
-            repository: name.to_string(),
+            repository: grant.repository().to_string(),
             algorithm: algorithm as u32,
             idle_ms: self.idle_ms(),
             hard_ms: millis(self.0.settings.upload_age),
@@ -107,37 +117,35 @@ impl Registry {
     }
 
     /// A whole blob in one request.
-    pub async fn upload(&self, name: &RepositoryName, digest: Digest, chunk: Chunk) -> Result<Committed, Error> {
-        let Upload { id, .. } = self.open_upload(name, digest.algorithm()).await?;
+    pub async fn upload(&self, grant: &Grant<Push>, digest: Digest, chunk: Chunk) -> Result<Committed, Error> {
+        let Upload { id, .. } = self.open_upload(grant, digest.algorithm()).await?;
         // The session is in this node's view already: the proposal is applied here.
-        let found = self.session_in(&self.0.metadata.view()?, name, id)?;
+        let found = self.session_in(&self.0.metadata.view()?, grant, id)?;
         let result = match found {
             Found::Open(session) => self.finish_session(session, digest, chunk).await,
             Found::Committed(_) | Found::Unknown => Err(Error::UploadUnknown(id)),
         };
         if let Err(Error::DigestMismatch { .. } | Error::SizeMismatch { .. }) = &result
-            && let Err(error) = self.cancel_upload(name, id).await
+            && let Err(error) = self.cancel_upload(grant, id).await
         {
             info!(upload.id = %id, %error, "left an unused upload to expire");
         }
         result
     }
 
-    /// Makes a blob of another repository (any, if `from` is absent) visible in `to`; its size, or `None` if there is none.
-    pub async fn mount(
-        &self,
-        from: Option<&RepositoryName>,
-        to: &RepositoryName,
-        digest: Digest,
-    ) -> Result<Option<u64>, Error> {
+    /// Makes a blob of another repository visible in `to`; its size, or `None` if there is none.
+    pub async fn mount(&self, from: &Source, to: &Grant<Push>, digest: Digest) -> Result<Option<u64>, Error> {
         let view = self.view().await?;
         if view.blob_anywhere(&digest)?.is_none_or(|blob| blob.suspect) {
             return Ok(None); // no log entry for what cannot succeed
         }
         drop(view);
         let command = Command::MountBlob(wire::MountBlob {
-            from: from.map(RepositoryName::to_string),
-            to: to.to_string(),
+            from: match from {
+                Source::Repository(grant) => Some(grant.repository().to_string()),
+                Source::Any(_) => None,
+            },
+            to: to.repository().to_string(),
             digest: digest.to_bytes().into(),
             new_repository_id: new_id(),
         });
@@ -149,14 +157,14 @@ impl Registry {
     }
 
     /// Where an upload stands.
-    pub async fn upload_status(&self, name: &RepositoryName, id: Uuid) -> Result<Upload, Error> {
-        let session = self.open_session(name, id).await?;
+    pub async fn upload_status(&self, grant: &Grant<Push>, id: Uuid) -> Result<Upload, Error> {
+        let session = self.open_session(grant, id).await?;
         Ok(Upload { id, offset: session.record.offset })
     }
 
     /// Appends a chunk. Nothing is recorded of a body that ends early or has a wrong length.
-    pub async fn write_chunk(&self, name: &RepositoryName, id: Uuid, chunk: Chunk) -> Result<Upload, Error> {
-        let session = self.open_session(name, id).await?;
+    pub async fn write_chunk(&self, grant: &Grant<Push>, id: Uuid, chunk: Chunk) -> Result<Upload, Error> {
+        let session = self.open_session(grant, id).await?;
         let expected = chunk.check(&session)?;
         let received = self.receive(&session, chunk.body, expected, session.hasher()?).await?;
         let from = session.record.offset;
@@ -186,7 +194,7 @@ impl Registry {
     /// Makes an upload, with a last chunk, the blob `digest`. Repeating it after it succeeded succeeds again.
     pub async fn finish_upload(
         &self,
-        name: &RepositoryName,
+        grant: &Grant<Push>,
         id: Uuid,
         digest: Digest,
         chunk: Chunk,
@@ -195,7 +203,7 @@ impl Registry {
             timeout(self.0.settings.patience, running.cancelled()).await.map_err(|_| Error::CommitRunning(id))?;
         }
         // A statement of its own: in the head of the match the view would live as long as the body takes.
-        let found = self.session_in(&self.view().await?, name, id)?;
+        let found = self.session_in(&self.view().await?, grant, id)?;
         match found {
             Found::Open(session) => self.finish_session(session, digest, chunk).await,
             Found::Committed(committed) if committed.digest == digest => Ok(committed),
@@ -204,7 +212,8 @@ impl Registry {
     }
 
     /// Gives an upload up.
-    pub async fn cancel_upload(&self, name: &RepositoryName, id: Uuid) -> Result<(), Error> {
+    pub async fn cancel_upload(&self, grant: &Grant<Push>, id: Uuid) -> Result<(), Error> {
+        let name = grant.repository();
         let command =
             Command::CancelSession(wire::CancelSession { session_id: id_bytes(id), repository: name.to_string() });
         match self.propose(command).await? {
@@ -298,14 +307,15 @@ impl Registry {
         }
     }
 
-    async fn open_session(&self, name: &RepositoryName, id: Uuid) -> Result<Session, Error> {
-        match self.session_in(&self.view().await?, name, id)? {
+    async fn open_session(&self, grant: &Grant<Push>, id: Uuid) -> Result<Session, Error> {
+        match self.session_in(&self.view().await?, grant, id)? {
             Found::Open(session) => Ok(session),
             Found::Committed(_) | Found::Unknown => Err(Error::UploadUnknown(id)),
         }
     }
 
-    fn session_in(&self, view: &crate::metadata::View, name: &RepositoryName, id: Uuid) -> Result<Found, Error> {
+    fn session_in(&self, view: &crate::metadata::View, grant: &Grant<Push>, id: Uuid) -> Result<Found, Error> {
+        let name = grant.repository();
         if let Some(record) = view.session(id.as_bytes())? {
             if record.repository != name.as_str() {
                 return Ok(Found::Unknown);

@@ -109,13 +109,14 @@ impl Worker for UploadReaper {
 mod tests {
     use super::*;
     use crate::{
+        auth::{Caller, Grant, Policy, Push},
         blobstore::memory::Memory,
         lifecycle::Lifecycle,
         metadata::local::LocalStore,
         registry::{Chunk, Registry, Settings},
     };
     use bytes::Bytes;
-    use flotilla_proto::oci::{Algorithm, RepositoryName};
+    use flotilla_proto::oci::Algorithm;
     use futures_util::{StreamExt, stream};
 
     struct World {
@@ -123,7 +124,7 @@ mod tests {
         blobs: Arc<Memory>,
         registry: Registry,
         reaper: UploadReaper,
-        name: RepositoryName,
+        grant: Grant<Push>,
     }
 
     fn world() -> World {
@@ -133,7 +134,9 @@ mod tests {
         metadata.apply(Command::CreateStore(store)).expect("applied");
         let registry = Registry::new(metadata.clone(), blobs.clone(), Lifecycle::new(), Settings::default());
         let reaper = UploadReaper::new(metadata.clone(), blobs.clone());
-        World { metadata, blobs, registry, reaper, name: "team/app".parse().expect("name") }
+        let name = "team/app".parse().expect("name");
+        let grant = Policy::open().grant(&Caller::Anonymous, &name).expect("open to all");
+        World { metadata, blobs, registry, reaper, grant }
     }
 
     fn chunk(bytes: &'static [u8]) -> Chunk {
@@ -142,9 +145,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_abandoned_upload_ends_and_leaves_nothing() {
-        let World { metadata, blobs, registry, mut reaper, name } = world();
-        let upload = registry.open_upload(&name, Algorithm::Sha256).await.expect("opened");
-        registry.write_chunk(&name, upload.id, chunk(b"abandoned")).await.expect("written");
+        let World { metadata, blobs, registry, mut reaper, grant } = world();
+        let upload = registry.open_upload(&grant, Algorithm::Sha256).await.expect("opened");
+        registry.write_chunk(&grant, upload.id, chunk(b"abandoned")).await.expect("written");
         let stop = CancellationToken::new();
         assert_eq!(reaper.pass(&stop).await.expect("pass"), Report::default());
         assert_eq!(blobs.keys().len(), 1);
@@ -154,19 +157,19 @@ mod tests {
         }
         assert_eq!(reaper.pass(&stop).await.expect("pass"), Report { done: 3, more: false });
         assert!(blobs.keys().is_empty());
-        assert!(registry.upload_status(&name, upload.id).await.is_err());
+        assert!(registry.upload_status(&grant, upload.id).await.is_err());
         assert_eq!(reaper.pass(&stop).await.expect("pass"), Report::default());
     }
 
     #[tokio::test]
     async fn a_duplicate_upload_goes_and_the_blob_stays() {
-        let World { blobs, registry, mut reaper, name, .. } = world();
+        let World { blobs, registry, mut reaper, grant, .. } = world();
         let mut hasher = crate::blobstore::Hasher::new(Algorithm::Sha256);
         hasher.update(b"twice");
         let digest = hasher.finish();
-        registry.upload(&name, digest, chunk(b"twice")).await.expect("first");
+        registry.upload(&grant, digest, chunk(b"twice")).await.expect("first");
         let first = blobs.keys();
-        registry.upload(&name, digest, chunk(b"twice")).await.expect("second");
+        registry.upload(&grant, digest, chunk(b"twice")).await.expect("second");
         assert_eq!(blobs.keys().len(), 2);
         reaper.pass(&CancellationToken::new()).await.expect("pass");
         assert_eq!(blobs.keys(), first);

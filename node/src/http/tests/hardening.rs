@@ -1,7 +1,7 @@
 //! What strange, slow and greedy clients get: raw bytes over real connections.
 
 use super::*;
-use crate::http::{Limits, server::Settings as Listener};
+use crate::http::server::Settings as Listener;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -19,7 +19,7 @@ async fn limited(limits: Limits) -> Cluster {
     let blobs = Arc::new(cluster.blobs.clone());
     let registry = Registry::new(shared, blobs, cluster.lifecycle.clone(), Settings::default());
     let metrics = Metrics::new(&mut prometheus_client::registry::Registry::default());
-    let front = Front::limited(registry, cluster.readiness.subscribe(), metrics, false, limits);
+    let front = Front::new(registry, Arc::new(Access::open()), cluster.readiness.subscribe(), metrics, false, limits);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     cluster.nodes.push(listener.local_addr().unwrap());
     let settings = Listener { limits, ..Listener::default() };

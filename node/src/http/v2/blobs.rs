@@ -22,10 +22,11 @@ pub async fn get(
     is_head: bool,
 ) -> Result<Response<Body>, Error> {
     let registry = request.front.registry();
+    let grant = request.grant(name)?;
     let fields = &request.head.headers;
     let found = match is_head {
-        true => registry.stat_blob(name, digest).await?,
-        false => registry.blob(name, digest).await?,
+        true => registry.stat_blob(&grant, digest).await?,
+        false => registry.blob(&grant, digest).await?,
     };
     let (blob, degraded) = (found.value, found.degraded);
     let (plain, etag) = headers::digest_and_etag(&digest);
@@ -116,6 +117,6 @@ fn of_the_store(error: registry::Error) -> blobstore::Error {
 
 /// end-10: takes a blob out of the repository.
 pub async fn delete(request: &Context<'_>, name: &RepositoryName, digest: Digest) -> Result<Response<Body>, Error> {
-    request.front.registry().delete_blob(name, digest).await?;
+    request.front.registry().delete_blob(&request.grant(name)?, digest).await?;
     Ok(empty(StatusCode::ACCEPTED))
 }

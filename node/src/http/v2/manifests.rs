@@ -21,12 +21,13 @@ pub async fn get(
     is_head: bool,
 ) -> Result<Response<Body>, Error> {
     let registry = request.front.registry();
+    let grant = request.grant(name)?;
     let fields = &request.head.headers;
     let (manifest, body, degraded) = if is_head || conditions::has_any(fields) {
-        let Served { value, degraded } = registry.stat_manifest(name, reference).await?;
+        let Served { value, degraded } = registry.stat_manifest(&grant, reference).await?;
         (value, None, degraded)
     } else {
-        let Served { value, degraded } = registry.manifest(name, reference).await?;
+        let Served { value, degraded } = registry.manifest(&grant, reference).await?;
         (value.manifest, Some(value.body), degraded)
     };
     let (plain, etag) = headers::digest_and_etag(&manifest.digest);
@@ -37,7 +38,7 @@ pub async fn get(
         if !is_head {
             let body = match body {
                 Some(body) => body,
-                None => registry.manifest(name, &Reference::Digest(manifest.digest)).await?.value.body,
+                None => registry.manifest(&grant, &Reference::Digest(manifest.digest)).await?.value.body,
             };
             *response.body_mut() = Body::Full(Some(body));
         }
@@ -53,6 +54,7 @@ pub async fn get(
 
 /// end-7: puts a manifest, by digest also with tags. `If-Match` and `If-None-Match` compare what the reference stands for.
 pub async fn put(request: &Context<'_>, name: &RepositoryName, reference: &Reference) -> Result<Response<Body>, Error> {
+    let grant = request.grant(name)?;
     let fields = &request.head.headers;
     let tags = tag_parameters(&Query::of(&request.head.uri), reference)?;
     let too_large = || Error::from(registry::Error::from(ManifestError::TooLarge));
@@ -72,7 +74,7 @@ pub async fn put(request: &Context<'_>, name: &RepositoryName, reference: &Refer
     let holds = |current: Option<&Digest>| conditions::permit_write(fields, current);
     let condition: Option<Condition<'_>> = if conditions::has_any(fields) { Some(&holds) } else { None };
     let new = NewManifest { reference, tags: tags.clone(), content_type, body, condition };
-    let put = request.front.registry().put_manifest(name, new).await?;
+    let put = request.front.registry().put_manifest(&grant, new).await?;
 
     let mut response = empty(StatusCode::CREATED);
     let fields = response.headers_mut();
@@ -115,12 +117,13 @@ pub async fn delete(
     name: &RepositoryName,
     reference: &Reference,
 ) -> Result<Response<Body>, Error> {
+    let grant = request.grant(name)?;
     let (registry, fields) = (request.front.registry(), &request.head.headers);
     let holds = |current: Option<&Digest>| conditions::permit_write(fields, current);
     let condition: Option<Condition<'_>> = if conditions::has_any(fields) { Some(&holds) } else { None };
     match reference {
-        Reference::Tag(tag) => registry.delete_tag(name, tag, condition).await?,
-        Reference::Digest(digest) => registry.delete_manifest(name, *digest, condition).await?,
+        Reference::Tag(tag) => registry.delete_tag(&grant, tag, condition).await?,
+        Reference::Digest(digest) => registry.delete_manifest(&grant, *digest, condition).await?,
     }
     Ok(empty(StatusCode::ACCEPTED))
 }

@@ -12,7 +12,9 @@ use super::body::{Body, RequestBody};
 use super::error::Error;
 use super::headers;
 use super::router::Front;
+use crate::auth::{Caller, Grant, Kind, Listing};
 use endpoint::Endpoint;
+use flotilla_proto::oci::RepositoryName;
 use http::{HeaderValue, Method, Response, StatusCode, request::Parts};
 use std::time::Duration;
 
@@ -22,9 +24,13 @@ pub async fn answer(
     head: &Parts,
     endpoint: &Endpoint,
     body: &RequestBody,
+    caller: &Caller,
 ) -> Result<Response<Body>, Error> {
-    let request = Context { front, head, body };
+    let request = Context { front, head, body, caller };
     let is_head = head.method == Method::HEAD;
+    if endpoint.repository().is_none() && !front.policy().admits(caller) {
+        return Err(Error::Unauthenticated);
+    }
     match (endpoint, &head.method) {
         (Endpoint::Base, &Method::GET | &Method::HEAD) => Ok(base::get()),
         (Endpoint::Base, _) => Err(Error::Method { allow: "GET, HEAD" }),
@@ -72,6 +78,19 @@ pub(super) struct Context<'a> {
     pub(super) front: &'a Front,
     pub(super) head: &'a Parts,
     pub(super) body: &'a RequestBody,
+    caller: &'a Caller,
+}
+
+impl Context<'_> {
+    /// The caller's permission for a repository.
+    pub(super) fn grant<K: Kind>(&self, repository: &RepositoryName) -> Result<Grant<K>, Error> {
+        Ok(self.front.policy().grant(self.caller, repository)?)
+    }
+
+    /// What the caller may see of the whole.
+    pub(super) fn listing(&self) -> Listing {
+        self.front.policy().listing(self.caller)
+    }
 }
 
 /// An answer without a body.

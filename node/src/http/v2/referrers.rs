@@ -32,6 +32,7 @@ struct Descriptor<'a> {
 
 /// end-12: what refers to a manifest, which need not exist.
 pub async fn list(request: &Context<'_>, name: &RepositoryName, subject: Digest) -> Result<Response<Body>, Error> {
+    let grant = request.grant(name)?;
     let query = Query::of(&request.head.uri);
     let limit = page_size(&query, PAGE_MAX, PAGE_MAX)?;
     let after = match query.get("last").filter(|last| !last.is_empty()) {
@@ -41,7 +42,7 @@ pub async fn list(request: &Context<'_>, name: &RepositoryName, subject: Digest)
     let filter = query.get("artifactType").filter(|filter| !filter.is_empty());
     let found = match limit {
         0 => Default::default(),
-        _ => request.front.registry().referrers(name, &subject, filter.as_deref(), after, limit).await?,
+        _ => request.front.registry().referrers(&grant, &subject, filter.as_deref(), after, limit).await?,
     };
     let manifests = found.page.iter().map(descriptor).collect();
     let index = Index { schema_version: 2, media_type: "application/vnd.oci.image.index.v1+json", manifests };

@@ -26,7 +26,7 @@ struct Catalog<'a> {
 /// end-8: the tags of a repository.
 pub async fn list(request: &Context<'_>, name: &RepositoryName) -> Result<Response<Body>, Error> {
     let (limit, last) = page(request, TAGS_PAGE_MAX, TAGS_PAGE_MAX)?;
-    let page = request.front.registry().tags(name, last.as_deref(), limit).await?;
+    let page = request.front.registry().tags(&request.grant(name)?, last.as_deref(), limit).await?;
     let body = Tags { name: name.as_str(), tags: &page.names };
     Ok(respond(&body, &page, limit, &format!("/v2/{name}/tags/list")))
 }
@@ -34,7 +34,7 @@ pub async fn list(request: &Context<'_>, name: &RepositoryName) -> Result<Respon
 /// The repositories.
 pub async fn catalog(request: &Context<'_>) -> Result<Response<Body>, Error> {
     let (limit, last) = page(request, CATALOG_PAGE, CATALOG_PAGE_MAX)?;
-    let page = request.front.registry().repositories(last.as_deref(), limit).await?;
+    let page = request.front.registry().repositories(&request.listing(), last.as_deref(), limit).await?;
     Ok(respond(&Catalog { repositories: &page.names }, &page, limit, "/v2/_catalog"))
 }
 
@@ -58,7 +58,7 @@ fn respond(body: &impl Serialize, page: &Page, limit: usize, path: &str) -> Resp
     let mut response = Response::new(Body::Full(Some(json.into())));
     let fields = response.headers_mut();
     fields.insert(header::CONTENT_TYPE, headers::JSON);
-    if let Some(last) = page.names.last().filter(|_| page.more) {
+    if let Some(last) = &page.next_after {
         let last = last.replace('/', "%2F");
         fields.insert(header::LINK, headers::value(format!("<{path}?last={last}&n={limit}>; rel=\"next\"")));
     }

@@ -1,6 +1,6 @@
 use super::{Context, empty};
 use crate::http::{body::Body, error, error::Error, headers, query::Query};
-use crate::registry::{self, Chunk, Committed, Upload};
+use crate::registry::{self, Chunk, Committed, Source, Upload};
 use flotilla_proto::oci::{Algorithm, Digest, RepositoryName};
 use http::{HeaderValue, Response, StatusCode, header};
 use uuid::Uuid;
@@ -12,27 +12,32 @@ const CHUNK_MIN_LENGTH: HeaderValue = HeaderValue::from_static("1048576");
 /// end-4a, 4b, 11: opens an upload, takes a whole blob, or mounts one.
 pub async fn open(request: &Context<'_>, name: &RepositoryName) -> Result<Response<Body>, Error> {
     let registry = request.front.registry();
+    let grant = request.grant(name)?;
     let query = Query::of(&request.head.uri);
     if let Some(mount) = query.get("mount") {
         // What is no digest or repository name is nowhere: as with a blob that is not there, an upload is opened.
         let from = query.get("from").filter(|from| !from.is_empty()).map(|from| from.parse::<RepositoryName>());
-        let (digest, from) = (mount.parse::<Digest>().ok(), from.transpose());
-        if let (Some(digest), Ok(from)) = (digest, from)
-            && registry.mount(from.as_ref(), name, digest).await?.is_some()
+        let source = match from {
+            Some(Ok(from)) => request.grant(&from).ok().map(Source::Repository),
+            Some(Err(_)) => None,
+            None => request.listing().everything().map(Source::Any),
+        };
+        if let (Ok(digest), Some(source)) = (mount.parse::<Digest>(), source)
+            && registry.mount(&source, &grant, digest).await?.is_some()
         {
             request.front.metrics().upload_ended("mounted");
             return Ok(created(name, &digest));
         }
     } else if let Some(digest) = query.get("digest") {
         let digest = digest.parse()?;
-        let committed = registry.upload(name, digest, chunk(request)?).await?;
+        let committed = registry.upload(&grant, digest, chunk(request)?).await?;
         return Ok(finished(request, name, &committed));
     }
     let algorithm = match query.get("digest-algorithm") {
         Some(algorithm) => algorithm.parse()?,
         None => Algorithm::Sha256,
     };
-    let upload = registry.open_upload(name, algorithm).await?;
+    let upload = registry.open_upload(&grant, algorithm).await?;
     let mut response = progress(StatusCode::ACCEPTED, name, upload);
     response.headers_mut().insert(headers::OCI_CHUNK_MIN_LENGTH, CHUNK_MIN_LENGTH);
     Ok(response)
@@ -40,17 +45,18 @@ pub async fn open(request: &Context<'_>, name: &RepositoryName) -> Result<Respon
 
 /// end-13: how far an upload is.
 pub async fn status(request: &Context<'_>, name: &RepositoryName, id: Uuid) -> Result<Response<Body>, Error> {
-    let upload = request.front.registry().upload_status(name, id).await?;
+    let upload = request.front.registry().upload_status(&request.grant(name)?, id).await?;
     Ok(progress(StatusCode::NO_CONTENT, name, upload))
 }
 
 /// end-5: a chunk.
 pub async fn write(request: &Context<'_>, name: &RepositoryName, id: Uuid) -> Result<Response<Body>, Error> {
+    let grant = request.grant(name)?;
     let chunk = match chunk(request) {
         Ok(chunk) => chunk,
         Err(error) => return unplaced(request, name, id, error).await,
     };
-    match request.front.registry().write_chunk(name, id, chunk).await {
+    match request.front.registry().write_chunk(&grant, id, chunk).await {
         Ok(upload) => {
             request.front.metrics().uploaded(request.body.received());
             Ok(progress(StatusCode::ACCEPTED, name, upload))
@@ -61,13 +67,14 @@ pub async fn write(request: &Context<'_>, name: &RepositoryName, id: Uuid) -> Re
 
 /// end-6: the last chunk, if any, and the digest.
 pub async fn finish(request: &Context<'_>, name: &RepositoryName, id: Uuid) -> Result<Response<Body>, Error> {
+    let grant = request.grant(name)?;
     let digest = Query::of(&request.head.uri).get("digest").ok_or(Error::DigestMissing)?;
     let digest = digest.parse()?;
     let chunk = match chunk(request) {
         Ok(chunk) => chunk,
         Err(error) => return unplaced(request, name, id, error).await,
     };
-    match request.front.registry().finish_upload(name, id, digest, chunk).await {
+    match request.front.registry().finish_upload(&grant, id, digest, chunk).await {
         Ok(committed) => Ok(finished(request, name, &committed)),
         Err(error) => with_progress(name, error),
     }
@@ -75,7 +82,7 @@ pub async fn finish(request: &Context<'_>, name: &RepositoryName, id: Uuid) -> R
 
 /// end-14: gives an upload up. Always allowed to those who may push.
 pub async fn cancel(request: &Context<'_>, name: &RepositoryName, id: Uuid) -> Result<Response<Body>, Error> {
-    request.front.registry().cancel_upload(name, id).await?;
+    request.front.registry().cancel_upload(&request.grant(name)?, id).await?;
     request.front.metrics().upload_ended("cancelled");
     Ok(empty(StatusCode::NO_CONTENT))
 }
@@ -132,7 +139,7 @@ async fn unplaced(
     id: Uuid,
     error: Error,
 ) -> Result<Response<Body>, Error> {
-    let upload = request.front.registry().upload_status(name, id).await?;
+    let upload = request.front.registry().upload_status(&request.grant(name)?, id).await?;
     let mut response = error::respond(&error);
     insert_progress(&mut response, name, upload);
     Ok(response)

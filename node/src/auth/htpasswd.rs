@@ -1,0 +1,277 @@
+//! Users and passwords of a file as `htpasswd -B` writes it. Only bcrypt; read again when the file changes.
+//!
+//! A verified password is remembered for a while (as a keyed hash), so that a pull is not twenty bcrypts. Attempts run
+//! apart from the async threads, few at a time; an unknown user costs the same time as a wrong password; failures of a
+//! user delay its next attempts.
+
+use super::delay::Delays;
+use sha2::{Digest, Sha256};
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
+use tokio::{
+    sync::{OnceCell, Semaphore},
+    task::spawn_blocking,
+    time::{Instant, sleep},
+};
+use tracing::{info, warn};
+
+/// A verified password is not verified again for this long.
+const REMEMBERED: Duration = Duration::from_secs(300);
+/// Verified passwords remembered, at most.
+const REMEMBERED_MAX: usize = 10_000;
+/// The file is looked at again after this long, when someone asks.
+const FRESH: Duration = Duration::from_secs(1);
+/// Cost of the hash that stands in for users who do not exist, if the file has none.
+const COST: u32 = 10;
+
+/// The users of one file.
+pub struct Htpasswd {
+    path: PathBuf,
+    users: Mutex<Arc<Users>>,
+    /// Makes hashes in memory useless elsewhere.
+    key: [u8; 32],
+    verified: Mutex<HashMap<[u8; 32], Verified>>,
+    verifying: Semaphore,
+    delays: Delays,
+}
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use the password file {}", path.display())]
+pub struct FileError {
+    path: PathBuf,
+    #[source]
+    cause: std::io::Error,
+}
+
+struct Users {
+    hashes: HashMap<String, String>,
+    /// For those who do not exist.
+    stand_in: String,
+    version: Version,
+    looked: Instant,
+}
+
+/// Tells one content of the file from another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Version {
+    modified: Option<SystemTime>,
+    bytes: u64,
+}
+
+#[derive(Clone)]
+struct Verified {
+    at: Instant,
+    /// Set once the first who asked knows; others wait for it.
+    matches: Arc<OnceCell<bool>>,
+}
+
+impl Htpasswd {
+    /// Opens a file. At most `parallel` passwords are verified at once.
+    pub fn open(path: &Path, parallel: usize) -> Result<Self, FileError> {
+        let users = Users::read(path).map_err(|cause| FileError { path: path.to_owned(), cause })?;
+        Ok(Self {
+            path: path.to_owned(),
+            users: Mutex::new(Arc::new(users)),
+            key: rand::random(),
+            verified: Mutex::default(),
+            verifying: Semaphore::new(parallel),
+            delays: Delays::default(),
+        })
+    }
+
+    /// Whether `user` has this password. Waits longer the more attempts failed before.
+    pub async fn verify(&self, user: &str, password: &str) -> bool {
+        let users = self.users().await;
+        let (hash, known) = match users.hashes.get(user) {
+            Some(hash) => (hash, true),
+            None => (&users.stand_in, false),
+        };
+        let key = self.fingerprint(user, password, hash);
+        let matches = self.remembered(key);
+        if let Some(matches) = matches.get() {
+            return *matches;
+        }
+        sleep(self.delays.of(user)).await;
+        let verify = || async {
+            let _turn = self.verifying.acquire().await.expect("the semaphore is never closed");
+            let (password, hash) = (password.to_owned(), hash.clone());
+            let verified = spawn_blocking(move || bcrypt::verify(password, &hash).unwrap_or(false)).await;
+            verified.unwrap_or(false) && known
+        };
+        let matches = *matches.get_or_init(verify).await;
+        if !matches {
+            self.verified.lock().expect("no holder panics").remove(&key);
+            self.delays.failed(user);
+        } else {
+            self.delays.succeeded(user);
+        }
+        matches
+    }
+
+    /// The present content of the file; the last good one while it cannot be read.
+    async fn users(&self) -> Arc<Users> {
+        let users = self.users.lock().expect("no holder panics").clone();
+        if users.looked.elapsed() < FRESH {
+            return users;
+        }
+        let path = self.path.clone();
+        let (version, old) = (users.version, users.clone());
+        let read = spawn_blocking(move || match Version::of(&path) {
+            Ok(now) if now == version => Ok(None),
+            Ok(_) => Users::read(&path).map(Some),
+            Err(error) => Err(error),
+        });
+        let fresh = match read.await {
+            Ok(Ok(Some(fresh))) => {
+                info!(users = fresh.hashes.len(), "read the changed password file");
+                fresh
+            }
+            Ok(Ok(None)) => old.looked_again(),
+            Ok(Err(error)) => {
+                warn!(%error, path = %self.path.display(), "cannot read the password file; the last content goes on");
+                old.looked_again()
+            }
+            Err(_) => return users,
+        };
+        let fresh = Arc::new(fresh);
+        *self.users.lock().expect("no holder panics") = fresh.clone();
+        fresh
+    }
+
+    fn remembered(&self, key: [u8; 32]) -> Arc<OnceCell<bool>> {
+        let mut verified = self.verified.lock().expect("no holder panics");
+        let now = Instant::now();
+        if let Some(entry) = verified.get(&key).filter(|entry| now - entry.at < REMEMBERED) {
+            return entry.matches.clone();
+        }
+        if verified.len() >= REMEMBERED_MAX {
+            verified.retain(|_, entry| now - entry.at < REMEMBERED);
+        }
+        if verified.len() >= REMEMBERED_MAX {
+            verified.clear();
+        }
+        let entry = Verified { at: now, matches: Arc::default() };
+        verified.insert(key, entry.clone());
+        entry.matches
+    }
+
+    /// Names a password of a user under the present hash, so that a change of the file ends what is remembered.
+    fn fingerprint(&self, user: &str, password: &str, hash: &str) -> [u8; 32] {
+        let mut hasher = Sha256::new();
+        hasher.update(self.key);
+        for text in [user, password, hash] {
+            hasher.update((text.len() as u64).to_le_bytes());
+            hasher.update(text);
+        }
+        hasher.finalize().into()
+    }
+}
+
+impl Users {
+    fn read(path: &Path) -> std::io::Result<Self> {
+        let version = Version::of(path)?;
+        let text = fs::read_to_string(path)?;
+        let mut hashes = HashMap::new();
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            match line.split_once(':') {
+                Some((user, hash)) if is_bcrypt(hash) => {
+                    hashes.insert(user.to_owned(), hash.to_owned());
+                }
+                Some(_) | None => {
+                    warn!(line = number + 1, "a line of the password file is no user with a bcrypt hash: ignored");
+                }
+            }
+        }
+        let cost = hashes.values().filter_map(|hash| hash.get(4..6)?.parse().ok()).max().unwrap_or(COST);
+        let stand_in = bcrypt::hash(rand::random::<[u8; 16]>(), cost).map_err(std::io::Error::other)?;
+        Ok(Self { hashes, stand_in, version, looked: Instant::now() })
+    }
+
+    fn looked_again(&self) -> Self {
+        let (hashes, stand_in) = (self.hashes.clone(), self.stand_in.clone());
+        Self { hashes, stand_in, version: self.version, looked: Instant::now() }
+    }
+}
+
+impl Version {
+    fn of(path: &Path) -> std::io::Result<Self> {
+        let metadata = fs::metadata(path)?;
+        Ok(Self { modified: metadata.modified().ok(), bytes: metadata.len() })
+    }
+}
+
+fn is_bcrypt(hash: &str) -> bool {
+    ["$2a$", "$2b$", "$2x$", "$2y$"].iter().any(|prefix| hash.starts_with(prefix)) && hash.len() == 60
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    /// A line as `htpasswd -Bbn` prints it, with a low cost.
+    fn line(user: &str, password: &str) -> String {
+        let hash = bcrypt::hash_with_result(password, 4).unwrap().format_for_version(bcrypt::Version::TwoY);
+        format!("{user}:{hash}\n")
+    }
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file
+    }
+
+    #[tokio::test]
+    async fn users_are_known_by_their_passwords() {
+        let md5 = "old:$apr1$x$y\n";
+        let file = file(&format!("# users\n\n{}{}{md5}", line("ann", "se:crét"), line("bob", "")));
+        let users = Htpasswd::open(file.path(), 2).unwrap();
+        for (user, password, expected) in [
+            ("ann", "se:crét", true),
+            ("ann", "secret", false),
+            ("ann", "", false),
+            ("bob", "", true),
+            ("old", "x", false),
+            ("eve", "x", false),
+            ("", "", false),
+        ] {
+            for _ in 0..2 {
+                assert_eq!(users.verify(user, password).await, expected, "{user} {password}");
+            }
+        }
+        assert_eq!(users.verified.lock().unwrap().len(), 2, "only what is right is remembered");
+        assert!(Htpasswd::open(Path::new("/nowhere/htpasswd"), 2).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_changed_file_counts_at_once() {
+        let mut file = file(&line("ann", "one"));
+        let users = Htpasswd::open(file.path(), 2).unwrap();
+        assert!(users.verify("ann", "one").await);
+        file.as_file_mut().set_len(0).unwrap();
+        std::fs::write(file.path(), format!("{}{}", line("ann", "two"), line("bob", "x"))).unwrap();
+        tokio::time::advance(FRESH).await;
+        assert!(!users.verify("ann", "one").await);
+        assert!(users.verify("ann", "two").await && users.verify("bob", "x").await);
+        drop(file);
+        tokio::time::advance(FRESH).await;
+        assert!(users.verify("ann", "two").await, "the last content goes on");
+    }
+
+    #[tokio::test]
+    async fn an_unknown_user_costs_as_much_as_a_wrong_password() {
+        let file = file(&line("ann", "one").replace("$04$", "$06$"));
+        let users = Htpasswd::open(file.path(), 2).unwrap();
+        assert!(users.users().await.stand_in.contains("$06$"));
+    }
+}

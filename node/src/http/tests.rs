@@ -4,6 +4,11 @@ mod manifests;
 mod pulls;
 mod ranges;
 mod referrers;
+mod spec_discovery;
+mod spec_errors;
+mod spec_management;
+mod spec_pull;
+mod spec_push;
 mod tags;
 mod uploads;
 

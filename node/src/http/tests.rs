@@ -1,6 +1,7 @@
 //! The front over real connections: a registry on the in-process metadata store and a blob store.
 
 mod manifests;
+mod properties;
 mod pulls;
 mod ranges;
 mod referrers;

@@ -13,6 +13,8 @@ pub mod http;
 pub mod images;
 pub mod ports;
 pub mod process;
+#[cfg(test)]
+mod spec_coverage;
 
 use std::{
     future::Future,

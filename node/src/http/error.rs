@@ -82,7 +82,7 @@ pub fn respond(error: &Error) -> Response<Body> {
         Error::Path(error) => path(error),
         Error::Method { .. } => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported),
         Error::Digest(_) | Error::DigestMissing => (StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid),
-        Error::Header(_) => (StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid),
+        Error::Header(_) => (StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid),
         Error::ContentRange => (StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid),
         Error::TooManyTags => (StatusCode::URI_TOO_LONG, ErrorCode::TagInvalid),
         Error::TagParameter => (StatusCode::BAD_REQUEST, ErrorCode::TagInvalid),
@@ -120,7 +120,7 @@ fn answer(error: &registry::Error) -> (StatusCode, ErrorCode) {
         Error::ManifestUnknown(_) => (StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown),
         Error::ManifestReferenced { .. } => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported),
         Error::ManifestInvalid(ManifestError::TooLarge) => (StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::ManifestInvalid),
-        Error::ManifestInvalid(_) | Error::DescriptorSize { .. } | Error::LayerUrl(_) => {
+        Error::ManifestInvalid(_) | Error::DescriptorSize { .. } | Error::MediaTypeStored(_) | Error::LayerUrl(_) => {
             (StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid)
         }
         Error::ManifestBlobUnknown(_) => (StatusCode::BAD_REQUEST, ErrorCode::ManifestBlobUnknown),

@@ -22,9 +22,9 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Undoes percent-encoding; a broken escape stays as it is, other bytes than UTF-8 are replaced (and match no grammar).
+/// Undoes percent-encoding; a plus is a plus (it means a space in forms only, and media types have it); a broken escape stays as it is, other bytes than UTF-8 are replaced (and match no grammar).
 fn unescape(text: &str) -> String {
-    if !text.contains(['%', '+']) {
+    if !text.contains('%') {
         return text.to_owned();
     }
     let bytes = text.as_bytes();
@@ -37,7 +37,6 @@ fn unescape(text: &str) -> String {
                 out.push(escaped[0]);
                 at += 2;
             }
-            (b'+', _) => out.push(b' '),
             _ => out.push(byte),
         }
         at += 1;
@@ -74,8 +73,8 @@ mod tests {
 
     #[test]
     fn repeated_values_come_in_order() {
-        let uri: http::Uri = "/x?tag=a&n=1&tag=b%2Bc&tag".parse().unwrap();
-        assert_eq!(Query::of(&uri).all("tag").collect::<Vec<_>>(), ["a", "b+c", ""]);
+        let uri: http::Uri = "/x?tag=a&n=1&tag=b%2Bc&tag=d+e&tag".parse().unwrap();
+        assert_eq!(Query::of(&uri).all("tag").collect::<Vec<_>>(), ["a", "b+c", "d+e", ""]);
     }
 
     #[test]

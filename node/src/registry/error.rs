@@ -57,6 +57,9 @@ pub enum Error {
     /// The repository does not hold what the manifest references.
     #[error("the manifest references {} blobs or manifests that the repository does not hold", .0.len())]
     ManifestBlobUnknown(Vec<Digest>),
+    /// The same bytes are stored as a manifest of another media type.
+    #[error("the repository holds this manifest with the media type {0}")]
+    MediaTypeStored(String),
     /// A layer lives where the operator does not allow it.
     #[error("the layer URL {0:?} is not allowed")]
     LayerUrl(String),

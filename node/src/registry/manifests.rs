@@ -147,7 +147,7 @@ impl Registry {
         if let Some(url) = manifest.elsewhere.iter().find(|url| !self.0.settings.layer_urls.permits(url)) {
             return Err(Error::LayerUrl(url.clone()));
         }
-        self.check_sizes(name, &manifest).await?;
+        self.check(name, &digest, &manifest).await?;
 
         let tags: BTreeSet<String> = own_tag.into_iter().chain(&tags).map(ToString::to_string).collect();
         let subject = manifest.subject.as_ref().map(|subject| subject.digest);
@@ -211,10 +211,15 @@ impl Registry {
         })
     }
 
-    /// Compares the sizes a manifest states with those of what the repository holds. What is missing, apply finds.
-    async fn check_sizes(&self, name: &RepositoryName, manifest: &oci::Manifest) -> Result<(), Error> {
+    /// Compares the sizes a manifest states with those of what the repository holds, and its type with that under which it
+    /// is stored already. What is missing, apply finds.
+    async fn check(&self, name: &RepositoryName, digest: &Digest, manifest: &oci::Manifest) -> Result<(), Error> {
         let view = self.view().await?;
         let Some(repository) = view.repository(name)? else { return Ok(()) };
+        let stored = view.manifest(repository.id, digest)?.filter(|stored| stored.media_type != manifest.kind.as_str());
+        if let Some(stored) = stored {
+            return Err(Error::MediaTypeStored(stored.media_type));
+        }
         let blobs = manifest.blobs.iter().map(|descriptor| (descriptor, false));
         let children = manifest.children.iter().map(|descriptor| (descriptor, true));
         for (descriptor, is_child) in blobs.chain(children) {

@@ -71,6 +71,24 @@ async fn an_index_needs_its_children() {
     assert_eq!(cluster.send(Method::DELETE, &path, &[], "").await.expect(405).code(), "UNSUPPORTED");
 }
 
+/// end-7
+#[tokio::test]
+async fn a_manifest_has_one_media_type() {
+    let cluster = Cluster::of(1).await;
+    let config = cluster.push_blob("a", b"{}").await;
+    let stated = manifest(&[(config, 2)], "");
+    let bare = stated.replacen(&format!(r#""mediaType":"{MANIFEST}","#), "", 1);
+    let docker = ("content-type", "application/vnd.docker.distribution.manifest.v2+json");
+    let put = async |fields: &[(&str, &str)], body: &String| {
+        cluster.send(Method::PUT, "/v2/a/manifests/v1", fields, body.clone()).await
+    };
+    put(&[("content-type", MANIFEST), docker], &bare).await.expect(400);
+    put(&[docker], &stated).await.expect(400);
+    put(&[docker], &bare).await.expect(201);
+    put(&[("content-type", MANIFEST)], &bare).await.expect(400);
+    assert_eq!(cluster.get("/v2/a/manifests/v1").await.expect(200).field("content-type"), docker.1);
+}
+
 /// end-9
 #[tokio::test]
 async fn deletes_take_a_tag_or_a_manifest_with_its_tags() {

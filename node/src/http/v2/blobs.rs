@@ -30,8 +30,12 @@ pub async fn get(
     let (blob, degraded) = (found.value, found.degraded);
     let (plain, etag) = headers::digest_and_etag(&digest);
     // Of a HEAD a range means nothing (RFC 9110 §14.2).
-    let range = fields.get(header::RANGE).filter(|_| !is_head && conditions::range_applies(fields, &digest));
-    let wanted = range::wanted(range.and_then(|value| value.to_str().ok()), blob.size);
+    let mut ranges = fields.get_all(header::RANGE).iter();
+    let range = match (ranges.next(), ranges.next()) {
+        (Some(range), None) if !is_head && conditions::range_applies(fields, &digest) => range.to_str().ok(),
+        _ => None,
+    };
+    let wanted = range::wanted(range, blob.size);
     let mut response = if !conditions::must_send(fields, &digest)? {
         empty(StatusCode::NOT_MODIFIED)
     } else if let Wanted::Parts(parts) = wanted {

@@ -59,9 +59,11 @@ pub async fn put(request: &Context<'_>, name: &RepositoryName, reference: &Refer
     if headers::content_length(fields).is_some_and(|length| length > MANIFEST_BYTES_MAX as u64) {
         return Err(too_large());
     }
-    let content_type = match fields.get(header::CONTENT_TYPE) {
-        Some(value) => Some(value.to_str().map_err(|_| Error::Header("Content-Type"))?),
-        None => None,
+    let mut types = fields.get_all(header::CONTENT_TYPE).iter();
+    let content_type = match (types.next(), types.next()) {
+        (None, _) => None,
+        (Some(value), None) => Some(value.to_str().map_err(|_| Error::Header("Content-Type"))?),
+        (Some(_), Some(_)) => return Err(Error::Header("Content-Type")),
     };
     let body = request.body.collect(MANIFEST_BYTES_MAX).await.map_err(|error| match error {
         CollectError::TooLarge => too_large(),

@@ -5,23 +5,21 @@ use flotilla_proto::oci::{Algorithm, Digest, RepositoryName};
 use http::{HeaderValue, Response, StatusCode, header};
 use uuid::Uuid;
 
-/// Bytes that chunks should have at least, the last one excepted: an upload has at most 10,000. Smaller ones are taken.
-const CHUNK_MIN_LENGTH: HeaderValue = HeaderValue::from_static("4194304");
+/// Bytes that chunks should have at least, the last one excepted: an upload has at most 10,000. Smaller ones are taken. Not
+/// more than what is drained after an early answer, so that a chunk out of order leaves the connection usable.
+const CHUNK_MIN_LENGTH: HeaderValue = HeaderValue::from_static("1048576");
 
 /// end-4a, 4b, 11: opens an upload, takes a whole blob, or mounts one.
 pub async fn open(request: &Context<'_>, name: &RepositoryName) -> Result<Response<Body>, Error> {
     let registry = request.front.registry();
     let query = Query::of(&request.head.uri);
     if let Some(mount) = query.get("mount") {
-        let digest: Digest = mount.parse()?;
-        // What is no repository name is no repository: as with one that lacks the blob, an upload is opened.
+        // What is no digest or repository name is nowhere: as with a blob that is not there, an upload is opened.
         let from = query.get("from").filter(|from| !from.is_empty()).map(|from| from.parse::<RepositoryName>());
-        let mounted = match from {
-            Some(Err(_)) => None,
-            Some(Ok(from)) => registry.mount(Some(&from), name, digest).await?,
-            None => registry.mount(None, name, digest).await?,
-        };
-        if mounted.is_some() {
+        let (digest, from) = (mount.parse::<Digest>().ok(), from.transpose());
+        if let (Some(digest), Ok(from)) = (digest, from)
+            && registry.mount(from.as_ref(), name, digest).await?.is_some()
+        {
             request.front.metrics().upload_ended("mounted");
             return Ok(created(name, &digest));
         }
@@ -85,12 +83,14 @@ pub async fn cancel(request: &Context<'_>, name: &RepositoryName, id: Uuid) -> R
 /// The request's body and what its header says of it.
 fn chunk(request: &Context<'_>) -> Result<Chunk, Error> {
     let fields = &request.head.headers;
-    let range = match fields.get(header::CONTENT_RANGE) {
-        None => None,
-        Some(value) => {
+    let mut ranges = fields.get_all(header::CONTENT_RANGE).iter();
+    let range = match (ranges.next(), ranges.next()) {
+        (None, _) => None,
+        (Some(value), None) => {
             let parsed = value.to_str().ok().and_then(|text| text.parse().ok());
             Some(parsed.ok_or(Error::ContentRange)?)
         }
+        (Some(_), Some(_)) => return Err(Error::ContentRange),
     };
     let length = headers::content_length(fields);
     let length = length.or_else(|| request.body.is_end().then_some(0));

@@ -25,8 +25,11 @@ const CODES: [&str; 17] = [
     "TAG_INVALID",
 ];
 
-/// A cluster and one request for each reason to refuse: method, path, a header, body, status and code.
-async fn refusals() -> (Cluster, Vec<(Method, String, (&'static str, &'static str), String, u16, &'static str)>) {
+/// A request that is refused: method, path, a header and body; then status and code of the answer.
+type Refusal = (Method, String, (&'static str, &'static str), String, u16, &'static str);
+
+/// A cluster, and a request for each reason to refuse.
+async fn refusals() -> (Cluster, Vec<Refusal>) {
     let cluster = Cluster::of(1).await;
     let (digest, _) = cluster.push_image("a", "v1", b"layer").await;
     let location = cluster.send(Method::POST, "/v2/a/blobs/uploads/", &[], "").await.expect(202).location();
@@ -36,7 +39,7 @@ async fn refusals() -> (Cluster, Vec<(Method, String, (&'static str, &'static st
     let no = ("accept", "*/*");
     let (get, put, patch) = (Method::GET, Method::PUT, Method::PATCH);
     let post = Method::POST;
-    let refusals: Vec<(Method, String, (&str, &str), String, u16, &str)> = vec![
+    let refusals: Vec<Refusal> = vec![
         (get.clone(), format!("/v2/a/blobs/{missing}"), no, "".into(), 404, "BLOB_UNKNOWN"),
         (get.clone(), format!("/v2/a/blobs/uploads/{unknown}"), no, "".into(), 404, "BLOB_UPLOAD_UNKNOWN"),
         (patch.clone(), format!("/v2/a/blobs/uploads/{unknown}"), no, "x".into(), 404, "BLOB_UPLOAD_UNKNOWN"),

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs everything that must pass: tests/run.sh [STAGE...], all stages without arguments.
 #
-# On a Debian machine as root it installs what it lacks: Debian packages, and Garage and cargo-deny by cargo into
-# ~/.cache/flotilla. Elsewhere it runs what it can. What was left out is listed at the end, never counted as passed.
+# On a Debian machine as root it installs what it lacks: Debian packages, Garage and cargo-deny by cargo and oras by
+# pip into ~/.cache/flotilla. Elsewhere it runs what it can. What was left out is listed at the end, never counted as passed.
 #
 # Environment: FLOTILLA_CACHE (~/.cache/flotilla), FLOTILLA_NO_INSTALL=1 (install nothing),
 # FLOTILLA_LAYER_MIB (layer size of the memory tests; 256 when CI is set, else 1024).
@@ -12,12 +12,14 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 GARAGE_VERSION=2.5.0
 DENY_VERSION=0.20.2
-PACKAGES=(docker.io skopeo podman buildah umoci haproxy debootstrap docker-registry apache2-utils wrk iproute2 iptables
-    jq openssl curl procps python3-minimal)
-STAGES=(install fmt clippy deny doc build unit integration compare)
+ORAS_VERSION=0.2.43
+PACKAGES=(docker.io containerd skopeo podman buildah umoci haproxy debootstrap docker-registry apache2-utils wrk iproute2 iptables
+    jq openssl curl procps python3-minimal python3-venv)
+STAGES=(install fmt clippy deny doc build unit fuzz integration compare)
 
 export FLOTILLA_CACHE=${FLOTILLA_CACHE:-$HOME/.cache/flotilla}
 export FLOTILLA_GARAGE=${FLOTILLA_GARAGE:-$FLOTILLA_CACHE/garage-$GARAGE_VERSION/bin/garage}
+export FLOTILLA_ORAS=${FLOTILLA_ORAS:-$FLOTILLA_CACHE/oras-$ORAS_VERSION/bin/python}
 export FLOTILLA_LAYER_MIB=${FLOTILLA_LAYER_MIB:-$([ -n "${CI:-}" ] && echo 256 || echo 1024)}
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 cargo_deny=$FLOTILLA_CACHE/cargo-deny-$DENY_VERSION/bin/cargo-deny
@@ -69,6 +71,15 @@ cargo_install() {
     return $status
 }
 
+# pip_install PACKAGE VERSION: a Python package in an environment of its own, in the cache.
+pip_install() {
+    local root=$FLOTILLA_CACHE/$1-$2
+    [ -e "$root/installed" ] && return 0
+    echo "installing $1 $2 into $root"
+    rm -rf "$root"
+    python3 -m venv "$root" && "$root/bin/pip" install --quiet --disable-pip-version-check "$1==$2" && touch "$root/installed"
+}
+
 stage_install() {
     local package missing=() toolchain
     toolchain=$(command -v rustup >/dev/null && rustup show active-toolchain 2>/dev/null | cut -d' ' -f1)
@@ -95,13 +106,17 @@ stage_install() {
         skip packages "not root on a Debian machine: tests whose programs are missing are skipped"
     fi
     cargo_install garage "$GARAGE_VERSION" || skip garage "it could not be built: tests on S3 are skipped"
+    pip_install oras "$ORAS_VERSION" || skip oras "it could not be installed: its test is skipped"
     cargo_install cargo-deny "$DENY_VERSION" || skip cargo-deny "it could not be built"
 }
 
-stage_fmt() { cargo fmt --all --check; }
+stage_fmt() { cargo fmt --all --check && cargo fmt --manifest-path tests/fuzz/Cargo.toml --check; }
 
 # The profile is the one of all other stages, so that dependencies are compiled (and checked) once.
-stage_clippy() { cargo clippy --locked --release --workspace --all-targets -- -D warnings; }
+stage_clippy() {
+    cargo clippy --locked --release --workspace --all-targets -- -D warnings &&
+        CARGO_TARGET_DIR=target/fuzz cargo clippy --locked --release --manifest-path tests/fuzz/Cargo.toml -- -D warnings
+}
 
 stage_deny() {
     if [ ! -x "$cargo_deny" ]; then
@@ -131,6 +146,15 @@ stage_unit() {
         skip unit-s3 "Garage is not installed: the contract suite of the S3 store did not run"
     fi
     cargo test --locked --release --workspace
+}
+
+# A workspace of its own, in target/fuzz: see docs/fuzzing.md. A longer run is `tests/fuzz/run.sh --runs 10000000`.
+stage_fuzz() {
+    if ! command -v c++ >/dev/null; then
+        skip fuzz "there is no C++ compiler to build libFuzzer with"
+        return 0
+    fi
+    bash tests/fuzz/run.sh 20
 }
 
 # One process, one test at a time: each starts a cluster and measures it, on few cores. Not part of a bare `cargo test`.

@@ -1,15 +1,23 @@
 //! Real clusters under real clients: one module per promise. `tests/run.sh integration` runs it, one test at a time.
 
+mod battery;
 mod clients;
+mod conformance;
+mod connections;
+mod cross_client;
 mod dev;
 mod failover;
+mod hostile;
 mod lifecycle;
 mod linearizable;
 mod membership;
 mod memory;
+mod mirrors;
+mod more_clients;
 mod mtls;
 mod plain_http;
 mod refusals;
+mod replay;
 mod writes_once;
 
 use flotilla_tests::{

@@ -60,8 +60,12 @@ impl Storage {
         })
     }
 
-    /// Section `storage`.
+    /// Section `storage`; blobs are streamed through the node.
     pub fn yaml(&self) -> String {
+        self.yaml_with(false)
+    }
+
+    fn yaml_with(&self, redirects: bool) -> String {
         let driver = match self {
             Self::Directory(dir) => format!("  filesystem:\n    rootdirectory: {}\n", dir.display()),
             Self::S3 { endpoint, bucket, access_key, secret_key } => format!(
@@ -70,7 +74,7 @@ impl Storage {
                  rootdirectory: /registry\n"
             ),
         };
-        format!("storage:\n{driver}  delete:\n    enabled: true\n  redirect:\n    disable: true\n")
+        format!("storage:\n{driver}  delete:\n    enabled: true\n  redirect:\n    disable: {}\n", !redirects)
     }
 }
 
@@ -106,6 +110,7 @@ pub struct StateHash {
 pub struct Builder {
     nodes: usize,
     storage: Option<Storage>,
+    redirects: bool,
     cluster_extra: String,
     extra: String,
 }
@@ -122,6 +127,13 @@ impl Builder {
     #[must_use]
     pub fn storage(mut self, storage: Storage) -> Self {
         self.storage = Some(storage);
+        self
+    }
+
+    /// Whether blobs are read by a redirect to the store; not so unless told.
+    #[must_use]
+    pub fn redirects(mut self) -> Self {
+        self.redirects = true;
         self
     }
 
@@ -153,7 +165,7 @@ impl Builder {
                  peers: [{peers}]\n  bootstrapexpect: {count}\n{cluster_extra}{extra}",
                 http = node.http,
                 ops = node.ops,
-                storage = storage.yaml(),
+                storage = storage.yaml_with(self.redirects),
                 data = node.data.display(),
                 cluster = node.cluster,
                 peers = peers.join(", "),
@@ -276,7 +288,7 @@ pub struct Cluster {
 impl Cluster {
     /// Describes one.
     pub fn builder() -> Builder {
-        Builder { nodes: 3, storage: None, cluster_extra: String::new(), extra: String::new() }
+        Builder { nodes: 3, storage: None, redirects: false, cluster_extra: String::new(), extra: String::new() }
     }
 
     /// A folder that lives as long as the cluster.

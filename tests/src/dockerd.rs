@@ -41,6 +41,11 @@ pub fn clis() -> Vec<(PathBuf, String)> {
 impl Dockerd {
     /// Starts one; says why and gives `None` when this machine cannot run it.
     pub async fn start(test: &str) -> Result<Option<Self>> {
+        Self::start_with(test, &[]).await
+    }
+
+    /// The same with further arguments.
+    pub async fn start_with(test: &str, arguments: &[&str]) -> Result<Option<Self>> {
         let Some(dockerd) = program("dockerd") else {
             skip(test, "dockerd is not installed");
             return Ok(None);
@@ -50,7 +55,7 @@ impl Dockerd {
             return Ok(None);
         }
         for driver in ["overlay2", "vfs"] {
-            match Self::start_driver(&dockerd, driver).await {
+            match Self::start_driver(&dockerd, driver, arguments).await {
                 Ok(engine) => return Ok(Some(engine)),
                 Err(error) => eprintln!("dockerd with {driver}: {error:#}"),
             }
@@ -59,7 +64,7 @@ impl Dockerd {
         Ok(None)
     }
 
-    async fn start_driver(dockerd: &Path, driver: &str) -> Result<Self> {
+    async fn start_driver(dockerd: &Path, driver: &str, arguments: &[&str]) -> Result<Self> {
         let dir = TempDir::new()?;
         let path = |name: &str| dir.path().join(name).display().to_string();
         let socket = format!("unix://{}", path("docker.sock"));
@@ -67,7 +72,8 @@ impl Dockerd {
         command
             .args(["--host", &socket, "--data-root", &path("data"), "--exec-root", &path("exec")])
             .args(["--pidfile", &path("pid"), "--storage-driver", driver, "--insecure-registry", "127.0.0.0/8"])
-            .args(["--bridge", "none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"]);
+            .args(["--bridge", "none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"])
+            .args(arguments);
         let mut process = Process::start("dockerd", &mut command, &dir.path().join("dockerd.log"))?;
         let cli = clis().into_iter().next().context("no docker CLI")?.0;
         for _ in 0..600 {

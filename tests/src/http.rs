@@ -1,11 +1,11 @@
-//! A small HTTP/1 client that sends exactly what a test says: one connection per request, no retries, no redirects.
+//! A small client (HTTP/1, or HTTP/2 where asked) that sends exactly what a test says: one connection per request, no retries, no redirects.
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use sha2::{Digest, Sha256};
 use std::{
     convert::Infallible,
@@ -151,6 +151,26 @@ pub async fn exchange(base: &str, request: Request<AnyBody>) -> Result<Response>
                 Ok(result) => Ok(result?),
                 Err(_) => bail!("the connection closed before an answer"),
             }
+        }
+    }
+}
+
+/// One request on an HTTP/2 connection of its own, without TLS and by prior knowledge; its address must be absolute.
+pub async fn exchange_http2(base: &str, request: Request<AnyBody>) -> Result<Response> {
+    let stream = TcpStream::connect(base).await?;
+    stream.set_nodelay(true)?;
+    let io = TokioIo::new(stream);
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await?;
+    let answer = async {
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        let body = body.collect().await?.to_bytes();
+        Ok(Response { status: head.status, headers: head.headers, body })
+    };
+    tokio::select! {
+        result = answer => result,
+        result = connection => {
+            result?;
+            bail!("the connection closed before an answer")
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::{
     process::run,
 };
 use anyhow::{Context, Result};
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::{
     io::{BufWriter, Write},
@@ -47,6 +48,17 @@ impl Layout {
     /// `oci:<dir>:latest`, as skopeo, podman and buildah want it.
     pub fn source(&self) -> String {
         format!("oci:{}:latest", self.dir.display())
+    }
+
+    /// The bytes that a digest stands for.
+    pub fn read(&self, digest: &str) -> Result<Bytes> {
+        Ok(std::fs::read(self.path(digest))?.into())
+    }
+
+    /// Packs it into a tar, as `ctr images import` wants it.
+    pub async fn archive(&self, tar: &Path) -> Result<PathBuf> {
+        run(Command::new("tar").arg("-C").arg(&self.dir).arg("-cf").arg(tar).arg("."), LIMIT).await?;
+        Ok(tar.to_owned())
     }
 
     /// An image with layers of incompressible bytes of these sizes; each layer is a tar with one file.

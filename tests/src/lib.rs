@@ -4,6 +4,8 @@
 //! so through [`skip`]; `tests/run.sh` lists those at the end.
 
 pub mod cluster;
+pub mod conformance;
+pub mod containerd;
 pub mod dev;
 pub mod dockerd;
 pub mod garage;
@@ -13,8 +15,13 @@ pub mod http;
 pub mod images;
 pub mod ports;
 pub mod process;
+pub mod raw;
+pub mod replay;
+pub mod seed;
+pub mod slow_store;
 #[cfg(test)]
 mod spec_coverage;
+pub mod wire;
 
 use std::{
     future::Future,

@@ -70,7 +70,7 @@ fn not_nosniff(value: &Value) -> bool {
 }
 
 const REMOVE: &str = "remove the key";
-const TLS: &str = "end TLS at the load balancer in front and remove the key";
+const TLS: &str = "remove the key, or end TLS at the load balancer in front";
 const AUTH: &str = "authenticate at the proxy in front, or set `auth: none`";
 const DRIVER: &str = "use `storage.filesystem`, or `storage.s3` with any S3-compatible service";
 const DIRECTLY: &str = "remove the key; parts are sized by the node";
@@ -103,9 +103,13 @@ pub(super) const KEYS: &[Key] = &[
     refused("http.prefix", not_root, "serving under a path prefix is not built", "serve at `/` and remove the key"),
     refused("http.net", not_tcp, "the public address is TCP only", "set `http.net: tcp`"),
     refused("http.headers", not_nosniff, "own response headers are not built", "add them at the proxy in front"),
-    refused("http.tls", effective, "TLS on the public address is not built", TLS),
-    ignored("http.tls.minimumtls", "TLS on the public address is not built"),
-    ignored("http.tls.ciphersuites", "TLS on the public address is not built"),
+    honoured("http.tls.certificate", "PEM chain; with it and `key` the public address speaks TLS; default: none"),
+    honoured("http.tls.key", "PEM key of the certificate"),
+    honoured("http.tls.minimumtls", "`tls1.2` or `tls1.3`; default `tls1.2`"),
+    refused("http.tls", effective, "of TLS only `certificate`, `key` and `minimumtls` are built", TLS),
+    honoured("limits.connections", "open connections; more are answered 503 and closed; default `20000`"),
+    honoured("limits.requests", "requests at once; more are answered 503; default `4096`"),
+    honoured("limits.bodyprogress", "a client that sends or takes less than 1 KiB in it is given up; default `60s`"),
     honoured("storage.filesystem.rootdirectory", "directory of the blobs; default `/var/lib/registry`"),
     ignored("storage.filesystem.maxthreads", "file work is bounded by the runtime"),
     honoured("storage.s3.bucket", "required"),

@@ -1,7 +1,8 @@
 //! File and variables to a checked [`Config`], or every mistake at once.
 
 use super::{
-    Cluster, ClusterTls, Config, Driver, Filesystem, Formatter, Http, Log, S3, Storage, Validation, address,
+    Cluster, ClusterTls, Config, Driver, Filesystem, Formatter, Http, HttpTls, Limits, Log, S3, Storage, TlsVersion,
+    Validation, address,
     keys::{self, Rule},
     mistake::{Mistake, Mistakes, Notice, shown},
     overrides, value,
@@ -17,6 +18,9 @@ use std::{
 
 /// Where a file is looked for when no argument names one; none there: defaults and variables only.
 pub const DEFAULT_FILES: [&str; 2] = ["/etc/docker/registry/config.yml", "/etc/distribution/config.yml"];
+
+/// Sections that registry:2 does not have: an unknown key in them is a mistake.
+const OURS: [&str; 2] = ["cluster", "limits"];
 
 /// A configuration and what an operator should know about it.
 #[derive(Clone, Debug)]
@@ -123,12 +127,9 @@ impl Reader {
                     self.mistake(path, "this setting is one value and has nothing below it", "correct the key")
                 }
             },
-            None if path == "cluster" || path.starts_with("cluster.") && !section => {
-                self.mistake(
-                    path,
-                    "there is no such key in our section `cluster`",
-                    "correct or remove it; see docs/config.md",
-                );
+            None if OURS.contains(&path.split('.').next().unwrap_or_default()) && (!path.contains('.') || !section) => {
+                let problem = "there is no such key in this section of ours";
+                self.mistake(path, problem, "correct or remove it; see docs/config.md");
             }
             None if section => self.mistake(path, "a section is a map of keys", "write keys below it, or remove it"),
             None => {
@@ -211,13 +212,14 @@ impl Reader {
         {
             self.mistake("version", "this version of the format is unknown", "write `version: 0.1`");
         }
-        let (log, http, storage, cluster) = (self.log(), self.http(), self.storage(), self.cluster());
+        let (log, http, limits) = (self.log(), self.http(), self.limits());
+        let (storage, cluster) = (self.storage(), self.cluster());
         let data_dir = match (&cluster, &storage.driver) {
             (Some(_), _) => PathBuf::from(self.text("cluster.datadir").unwrap_or("/var/lib/flotilla".to_owned())),
             (None, Driver::Filesystem(filesystem)) => filesystem.root_directory.join("flotilla"),
             (None, Driver::S3(_)) => PathBuf::from("/var/lib/registry/flotilla"),
         };
-        Config { log, http, storage, validation: self.validation(), cluster, data_dir }
+        Config { log, http, limits, storage, validation: self.validation(), cluster, data_dir }
     }
 
     fn log(&self) -> Log {
@@ -250,7 +252,44 @@ impl Reader {
             addr: self.address("http.addr", ":5000"),
             debug_addr: debug_addr.filter(|address| !address.is_empty()),
             drain_timeout: self.duration("http.draintimeout", Duration::from_secs(30)),
+            tls: self.http_tls(),
         }
+    }
+
+    fn http_tls(&self) -> Option<HttpTls> {
+        let paths = ["http.tls.certificate", "http.tls.key"];
+        let [certificate, key] = paths.map(|path| self.text(path).map(PathBuf::from));
+        if certificate.is_some() != key.is_some() {
+            let missing = if key.is_some() { paths[0] } else { paths[1] };
+            self.mistake(missing, "TLS needs certificate and key", "name the PEM file, or remove both");
+        }
+        let minimum = match self.text("http.tls.minimumtls").as_deref() {
+            None | Some("tls1.2") => TlsVersion::Tls12,
+            Some("tls1.3") => TlsVersion::Tls13,
+            Some(_) => {
+                self.mistake("http.tls.minimumtls", "there is no such version here", "write tls1.2 or tls1.3");
+                TlsVersion::Tls12
+            }
+        };
+        Some(HttpTls { certificate: certificate?, key: key?, minimum })
+    }
+
+    fn limits(&self) -> Limits {
+        let body_progress = self.duration("limits.bodyprogress", Duration::from_secs(60));
+        if body_progress < Duration::from_secs(1) {
+            self.mistake("limits.bodyprogress", "no client is that fast", "write a second or more, like `60s`");
+        }
+        let (connections, requests) = (self.count("limits.connections", 20_000), self.count("limits.requests", 4_096));
+        Limits { connections, requests, body_progress }
+    }
+
+    /// A number from 1 to a million.
+    fn count(&self, path: &'static str, default: usize) -> usize {
+        let Some(text) = self.text(path) else { return default };
+        text.parse().ok().filter(|count| (1..=1_000_000).contains(count)).unwrap_or_else(|| {
+            self.mistake(path, "expected a number from 1 to 1000000", format!("write a number, like `{default}`"));
+            default
+        })
     }
 
     fn storage(&self) -> Storage {

@@ -84,9 +84,9 @@ fn masked(key: &str, value: &Value) -> Value {
 
 fn secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    let last = key.rsplit('.').next().unwrap_or_default();
-    let words = ["secret", "password", "token", "accesskey", "authorization", "cookie"];
-    words.iter().any(|word| last.contains(word)) || key.contains(".headers.")
+    // Anywhere in the path: what lies below a secret is a misspelt part of it.
+    let words = ["secret", "password", "token", "accesskey", "authorization", "cookie", ".headers."];
+    words.iter().any(|word| key.contains(word))
 }
 
 fn without_user_info(text: &str) -> String {

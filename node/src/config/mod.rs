@@ -29,6 +29,8 @@ pub struct Config {
     pub log: Log,
     /// `http`
     pub http: Http,
+    /// `limits`
+    pub limits: Limits,
     /// `storage`
     pub storage: Storage,
     /// `validation`
@@ -68,6 +70,39 @@ pub struct Http {
     pub debug_addr: Option<String>,
     /// `draintimeout`: longest soft stop
     pub drain_timeout: Duration,
+    /// `tls`; absent: plain HTTP
+    pub tls: Option<HttpTls>,
+}
+
+/// Section `http.tls`: TLS of the public address.
+#[derive(Clone, Debug)]
+pub struct HttpTls {
+    /// `certificate`: PEM chain
+    pub certificate: PathBuf,
+    /// `key`: PEM
+    pub key: PathBuf,
+    /// `minimumtls`
+    pub minimum: TlsVersion,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// `tls1.2`
+    Tls12,
+    /// `tls1.3`
+    Tls13,
+}
+
+/// Section `limits`: what clients may take of this node.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// `connections`: open ones on the public address
+    pub connections: usize,
+    /// `requests`: those whose answers are not sent yet
+    pub requests: usize,
+    /// `bodyprogress`: the time in which a client must send or take 1 KiB of a body
+    pub body_progress: Duration,
 }
 
 /// Section `storage`.

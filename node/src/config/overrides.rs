@@ -49,7 +49,8 @@ pub(super) fn apply(tree: &mut Value, env: impl IntoIterator<Item = (String, Str
                 applied.origins.push((path, name, text));
             }
             None => applied.mistakes.push(Mistake {
-                value: Some(shown(&path, &new)),
+                // By the whole name: the path ends where the list does, and would not say that the value is a secret.
+                value: Some(shown(&words.join("."), &new)),
                 key: name,
                 problem: format!("there is no such element in the list at `{path}`"),
                 fix: "number the elements from 0 without gaps".to_owned(),

@@ -86,7 +86,7 @@ fn all_mistakes_come_at_once_and_secrets_are_masked() {
         "http.addr",
         "http.draintimeout",
         "http.headers",
-        "http.tls.certificate",
+        "http.tls.key",
         "log.level",
         "notifications.endpoints",
         "proxy.remoteurl",
@@ -100,6 +100,16 @@ fn all_mistakes_come_at_once_and_secrets_are_masked() {
     let text = mistakes.to_string();
     assert!(!text.contains("hush") && !text.contains("u:p@") && text.contains("REGISTRY_AUTH"), "{text}");
     assert!(mistakes.0.iter().all(|mistake| !mistake.fix.is_empty()));
+}
+
+#[test]
+fn secrets_are_masked_where_they_do_not_belong() {
+    let env = [("REGISTRY_STORAGE_S3_SECRETKEY", "hush"), ("REGISTRY_HTTP_SECRET", "hush")];
+    let list = loaded("[a]", &env).unwrap_err();
+    let below = loaded(FILE, &[("REGISTRY_STORAGE", "s3"), ("REGISTRY_STORAGE_S3_SECRETKEY_X", "hush")]).unwrap_err();
+    for mistakes in [list, below] {
+        assert!(mistakes.to_string().contains("***") && !mistakes.to_string().contains("hush"), "{mistakes}");
+    }
 }
 
 #[test]
@@ -117,6 +127,16 @@ fn what_would_take_effect_is_refused_and_what_would_not_is_a_notice() {
         ("http: {http2: {disabled: false}}", true),
         ("http: {tls: {certificate: ''}}", true),
         ("http: {tls: {letsencrypt: {hosts: [x]}}}", false),
+        ("http: {tls: {certificate: /c, key: /k, minimumtls: tls1.3}}", true),
+        ("http: {tls: {certificate: /c, key: /k, minimumtls: tls1.1}}", false),
+        ("http: {tls: {certificate: /c, key: /k, clientcas: [/ca]}}", false),
+        ("http: {tls: {certificate: /c, key: /k, ciphersuites: [x]}}", false),
+        ("http: {tls: {minimumtls: tls1.2}}", true),
+        ("limits: {connections: 100, requests: 10, bodyprogress: 30s}", true),
+        ("limits: {connections: 0}", false),
+        ("limits: {bodyprogress: 0}", false),
+        ("limits: {conections: 100}", false),
+        ("limits: true", false),
         ("http: {secret: x}", true),
         ("middleware: {storage: [{name: redirect, options: {baseurl: x}}]}", false),
         ("middleware: {storage: [{name: redirect, disabled: true}]}", true),

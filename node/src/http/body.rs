@@ -1,5 +1,6 @@
 //! Bodies of answers and of requests.
 
+use super::limits::PROGRESS_BYTES;
 use crate::blobstore::ByteStream;
 use crate::registry::{self, BodyError};
 use bytes::{Bytes, BytesMut};
@@ -7,6 +8,7 @@ use futures_util::{Stream, StreamExt};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::{
+    future::Future,
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -15,15 +17,12 @@ use std::{
     task::{Context, Poll, ready},
     time::Duration,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 /// After an early answer, at most this much of the request body is read, so that the client sees the answer.
 const DRAIN_BYTES_MAX: usize = 1 << 20;
 /// And for at most this long.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
-
-/// The longest pause inside a body that is collected.
-const COLLECT_IDLE: Duration = Duration::from_secs(60);
 
 /// The body of an answer.
 pub enum Body {
@@ -81,17 +80,65 @@ impl http_body::Body for Body {
 pub struct RequestBody(Arc<Shared>);
 
 struct Shared {
-    incoming: Mutex<Incoming>,
+    reader: Mutex<Reader>,
     received: AtomicU64,
     /// Its end was read: of a chunked body hyper itself does not tell.
     ended: AtomicBool,
+    /// It came too slowly and was given up.
+    late: AtomicBool,
+    /// It broke off or is not well-formed: what follows on the connection cannot be told.
+    failed: AtomicBool,
+    progress: Duration,
+}
+
+struct Reader {
+    incoming: Incoming,
+    pace: Pace,
+}
+
+/// How long the client let us wait since it last sent as much as it must. Time in which nobody reads does not count.
+#[derive(Default)]
+struct Pace {
+    waited: Duration,
+    since: Option<Instant>,
+    mark: u64,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Pace {
+    /// Bytes came.
+    fn resume(&mut self) {
+        if let Some(since) = self.since.take() {
+            self.waited += since.elapsed();
+        }
+    }
+
+    /// Nothing is there; ready when that has been so for too long.
+    fn poll_late(&mut self, cx: &mut Context<'_>, received: u64, limit: Duration) -> Poll<()> {
+        let now = Instant::now();
+        if received - self.mark >= PROGRESS_BYTES {
+            (self.mark, self.waited, self.since) = (received, Duration::ZERO, None);
+        }
+        let waited = self.waited + (now - *self.since.get_or_insert(now));
+        if waited >= limit {
+            return Poll::Ready(());
+        }
+        let deadline = now + (limit - waited);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        // A timer that is early is set again when it fires, not at every piece.
+        while timer.as_mut().poll(cx).is_ready() {
+            timer.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
 }
 
 impl RequestBody {
-    /// Wraps the connection's body.
-    pub fn new(incoming: Incoming) -> Self {
-        let (received, ended) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self(Arc::new(Shared { incoming: Mutex::new(incoming), received, ended }))
+    /// Wraps the connection's body. Its client must send 1 KiB in each time of `progress`.
+    pub fn new(incoming: Incoming, progress: Duration) -> Self {
+        let reader = Mutex::new(Reader { incoming, pace: Pace::default() });
+        let (received, [ended, late, failed]) = (AtomicU64::new(0), [false; 3].map(AtomicBool::new));
+        Self(Arc::new(Shared { reader, received, ended, late, failed, progress }))
     }
 
     /// For the registry.
@@ -101,19 +148,23 @@ impl RequestBody {
 
     /// The whole body if it has at most `limit` bytes.
     pub async fn collect(&self, limit: usize) -> Result<Bytes, CollectError> {
-        let mut stream = self.clone();
-        let Some(first) = stream.piece().await? else {
+        let whole = timeout(self.0.progress * 2, self.clone().pieces(limit)).await;
+        whole.unwrap_or_else(|_| Err(CollectError::Incomplete(self.give_up())))
+    }
+
+    async fn pieces(mut self, limit: usize) -> Result<Bytes, CollectError> {
+        let Some(first) = self.piece().await? else {
             return Ok(Bytes::new());
         };
         if first.len() > limit {
             return Err(CollectError::TooLarge);
         }
-        let Some(second) = stream.piece().await? else {
+        let Some(second) = self.piece().await? else {
             return Ok(first);
         };
         let mut all = BytesMut::from(first);
         all.extend_from_slice(&second);
-        while let Some(bytes) = stream.piece().await? {
+        while let Some(bytes) = self.piece().await? {
             if all.len() + bytes.len() > limit {
                 return Err(CollectError::TooLarge);
             }
@@ -125,14 +176,27 @@ impl RequestBody {
         Ok(all.freeze())
     }
 
-    /// The next bytes, if they come in time.
     async fn piece(&mut self) -> Result<Option<Bytes>, CollectError> {
-        let next = timeout(COLLECT_IDLE, self.next()).await;
-        let next = next.map_err(|_| CollectError::Incomplete("the client stopped sending".into()))?;
-        next.transpose().map_err(CollectError::Incomplete)
+        self.next().await.transpose().map_err(CollectError::Incomplete)
     }
 
-    /// Reads the rest, within limits; whether the connection can carry another request.
+    fn give_up(&self) -> BodyError {
+        self.0.late.store(true, Ordering::Relaxed);
+        "the body did not arrive in time".into()
+    }
+
+    /// Whether it was given up because it came too slowly.
+    pub fn is_late(&self) -> bool {
+        self.0.late.load(Ordering::Relaxed)
+    }
+
+    /// Reads the rest, however long, if it comes in time; whether the connection can carry another request.
+    pub async fn skip(mut self) -> bool {
+        while let Some(Ok(_)) = self.next().await {}
+        self.is_end()
+    }
+
+    /// As [`RequestBody::skip`], within limits.
     pub async fn drain(mut self) -> bool {
         let rest = async {
             let mut bytes = 0;
@@ -152,9 +216,12 @@ impl RequestBody {
         self.0.received.load(Ordering::Relaxed)
     }
 
-    /// Whether nothing is left.
+    /// Whether nothing is left, and the connection is where a next request may begin.
     pub fn is_end(&self) -> bool {
-        self.0.ended.load(Ordering::Relaxed) || self.0.incoming.lock().expect("no holder panics").is_end_stream()
+        if self.0.failed.load(Ordering::Relaxed) {
+            return false; // hyper says that a failed body has ended
+        }
+        self.0.ended.load(Ordering::Relaxed) || self.0.reader.lock().expect("no holder panics").incoming.is_end_stream()
     }
 }
 
@@ -162,9 +229,15 @@ impl Stream for RequestBody {
     type Item = Result<Bytes, BodyError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut incoming = self.0.incoming.lock().expect("no holder panics");
+        let mut reader = self.0.reader.lock().expect("no holder panics");
+        let Reader { incoming, pace } = &mut *reader;
         loop {
-            return match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
+            let Poll::Ready(next) = Pin::new(&mut *incoming).poll_frame(cx) else {
+                ready!(pace.poll_late(cx, self.received(), self.0.progress));
+                return Poll::Ready(Some(Err(self.give_up())));
+            };
+            pace.resume();
+            return match next {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(bytes) => {
                         self.0.received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
@@ -172,7 +245,10 @@ impl Stream for RequestBody {
                     }
                     Err(_trailers) => continue,
                 },
-                Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
+                Some(Err(error)) => {
+                    self.0.failed.store(true, Ordering::Relaxed);
+                    Poll::Ready(Some(Err(error.into())))
+                }
                 None => {
                     self.0.ended.store(true, Ordering::Relaxed);
                     Poll::Ready(None)

@@ -27,7 +27,13 @@ pub fn permit_write(fields: &HeaderMap, current: Option<&Digest>) -> bool {
 /// Whether a `Range` may be answered by a part: there is no `If-Range`, or it names what is there. Dates never do: content
 /// by digest has none.
 pub fn range_applies(fields: &HeaderMap, digest: &Digest) -> bool {
-    lists(fields, &header::IF_RANGE, Some(digest), Weak::Differs) != Some(false)
+    let mut values = fields.get_all(header::IF_RANGE).iter();
+    match (values.next(), values.next()) {
+        (None, _) => true,
+        // One entity tag, neither a list nor `*` (RFC 9110 §13.1.5).
+        (Some(value), None) => value.to_str().is_ok_and(|tag| tag.trim_matches('"') == digest.to_string()),
+        (Some(_), Some(_)) => false,
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -117,6 +123,8 @@ mod tests {
             (format!("\"{this}\""), true),
             (format!("W/\"{this}\""), false),
             ("\"x\"".into(), false),
+            ("*".into(), false),
+            (format!("\"x\", \"{this}\""), false),
             ("Wed, 21 Oct 2015 07:28:00 GMT".into(), false),
         ] {
             assert_eq!(range_applies(&fields(&[("if-range", &value)]), &this), expected, "{value}");

@@ -3,6 +3,7 @@
 
 use super::body::Body;
 use super::headers;
+use super::limits::Refusal;
 use super::v2::endpoint::PathError;
 use crate::{blobstore, metadata, registry};
 use bytes::Bytes;
@@ -55,6 +56,9 @@ pub enum Error {
     /// The use case failed.
     #[error(transparent)]
     Registry(#[from] registry::Error),
+    /// The request is not looked at.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
 }
 
 impl From<metadata::Error> for Error {
@@ -89,6 +93,7 @@ pub fn respond(error: &Error) -> Response<Body> {
         Error::PageSize => (StatusCode::BAD_REQUEST, ErrorCode::PaginationNumberInvalid),
         Error::RangeNotSatisfiable { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid),
         Error::Registry(error) => answer(error),
+        Error::Refused(refusal) => refusal.answer(),
     };
     let mut response = Response::new(Body::Full(Some(document(error, status, code))));
     *response.status_mut() = status;

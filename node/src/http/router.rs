@@ -2,6 +2,7 @@
 
 use super::body::{Body, RequestBody};
 use super::error::{self, Error};
+use super::limits::{self, Limits, Overloaded, Refusal};
 use super::metrics::Metrics;
 use super::v2::{self, endpoint::Endpoint, endpoint::PathError};
 use super::{headers, ops};
@@ -13,6 +14,7 @@ use flotilla_proto::oci::ReferenceError;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use std::borrow::Cow;
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
@@ -29,6 +31,7 @@ struct Inner {
     readiness: watch::Receiver<Readiness>,
     metrics: Metrics,
     access_log: bool,
+    limits: Limits,
     /// Request ids are this process's random part and a count.
     process: u32,
     requests: AtomicU64,
@@ -37,8 +40,19 @@ struct Inner {
 impl Front {
     /// A front over the use cases.
     pub fn new(registry: Registry, readiness: watch::Receiver<Readiness>, metrics: Metrics, access_log: bool) -> Self {
+        Self::limited(registry, readiness, metrics, access_log, Limits::default())
+    }
+
+    /// As [`Front::new`], with other limits than the usual ones.
+    pub fn limited(
+        registry: Registry,
+        readiness: watch::Receiver<Readiness>,
+        metrics: Metrics,
+        access_log: bool,
+        limits: Limits,
+    ) -> Self {
         let (process, requests) = (rand::random(), AtomicU64::new(0));
-        Self(Arc::new(Inner { registry, readiness, metrics, access_log, process, requests }))
+        Self(Arc::new(Inner { registry, readiness, metrics, access_log, limits, process, requests }))
     }
 
     /// The use cases.
@@ -72,23 +86,37 @@ impl Front {
         let id = self.request_id();
         let (head, incoming) = request.into_parts();
         let has_body = !incoming.is_end_stream();
-        let body = RequestBody::new(incoming);
+        let body = RequestBody::new(incoming, self.0.limits.progress);
         let route = route(&head);
+        let flaw = limits::flaw(&head);
+        // What follows a bad head may be anything.
+        let mut closes = flaw.is_some();
+        let flaw = flaw.or_else(|| overloaded(&head, &route));
+        closes |= flaw.is_some() && has_body;
 
         let label = route.label();
         let repository = route.repository();
         let span = info_span!("request", request.id = %id, http.method = %head.method, oci.repository = repository);
-        let mut response = self.answer(&head, &route, &body).instrument(span.clone()).await;
-        if has_body && !body.is_end() {
-            self.end_body(&head, body, &mut response).await;
+        let mut response = match flaw {
+            Some(flaw) => error::respond(&flaw),
+            None => self.answer(&head, &route, &body).instrument(span.clone()).await,
+        };
+        let late = body.is_late() && !response.status().is_success();
+        if late {
+            response = error::respond(&Refusal::BodyLate.into());
+        }
+        closes |= late;
+        if !closes && has_body && !body.is_end() {
+            closes = !can_go_on(&head, body, response.status()).await;
         }
 
         let fields = response.headers_mut();
         fields.insert(headers::API_VERSION, headers::REGISTRY_2_0);
         fields.insert(header::X_CONTENT_TYPE_OPTIONS, headers::NOSNIFF);
         fields.insert(headers::REQUEST_ID, headers::value(&id));
-        if head.version < http::Version::HTTP_2 && matches!(*self.0.readiness.borrow(), Readiness::Unready(_)) {
-            // The client's next request goes through the balancer again, to another node.
+        // With `Unready`, the client's next request goes through the balancer again, to another node.
+        closes |= matches!(*self.0.readiness.borrow(), Readiness::Unready(_));
+        if closes && head.version < http::Version::HTTP_2 {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         let bytes = response.body().size_hint().exact().unwrap_or_default();
@@ -113,7 +141,7 @@ impl Front {
                     Level::INFO,
                     request.id = %id,
                     http.method = %head.method,
-                    http.path = head.uri.path(),
+                    http.path = %shown(head.uri.path()),
                     http.status = code,
                     http.bytes = bytes,
                     http.agent = agent,
@@ -142,19 +170,36 @@ impl Front {
         })
     }
 
-    /// Lets the client see an early answer: reads the rest of its body if that is short, else closes after the answer.
-    async fn end_body(&self, head: &Parts, body: RequestBody, response: &mut Response<Body>) {
-        // A client that waits for `100 Continue` has sent nothing, and reading would ask it to.
-        let waits = head.headers.contains_key(header::EXPECT) && !response.status().is_success();
-        if (waits || !body.drain().await) && head.version < http::Version::HTTP_2 {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-    }
-
     fn request_id(&self) -> String {
         let n = self.0.requests.fetch_add(1, Ordering::Relaxed);
         format!("{:08x}{n:08x}", self.0.process)
     }
+}
+
+/// Whether the connection can carry another request after an early answer: the rest of a short body is read. Of a success
+/// (a repeated request) all of it is: clients that meet an answer in the middle of their body take it for a failure.
+async fn can_go_on(head: &Parts, body: RequestBody, answered: StatusCode) -> bool {
+    // A client that waits for `100 Continue` has sent nothing, and reading would ask it to.
+    let waits = head.headers.contains_key(header::EXPECT) && body.received() == 0;
+    match answered.is_success() {
+        _ if waits => false,
+        true => body.skip().await,
+        false => body.drain().await,
+    }
+}
+
+/// A path for the log: what a terminal could take for a command is escaped.
+fn shown(path: &str) -> Cow<'_, str> {
+    match path.is_ascii() {
+        true => Cow::Borrowed(path),
+        false => Cow::Owned(path.escape_default().to_string()),
+    }
+}
+
+/// Probes are answered also under load: a balancer must not take a busy node for a dead one.
+fn overloaded(head: &Parts, route: &Route) -> Option<Error> {
+    let refused = head.extensions.get::<Overloaded>().is_some() && !matches!(route, Route::Probe);
+    refused.then(|| Refusal::Overloaded.into())
 }
 
 enum Route {

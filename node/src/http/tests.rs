@@ -1,5 +1,6 @@
 //! The front over real connections: a registry on the in-process metadata store and a blob store.
 
+mod hardening;
 mod manifests;
 mod properties;
 mod pulls;
@@ -11,6 +12,7 @@ mod spec_management;
 mod spec_pull;
 mod spec_push;
 mod tags;
+mod tls;
 mod uploads;
 
 use super::{Front, Metrics, body::Body, server};

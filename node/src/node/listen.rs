@@ -2,11 +2,17 @@
 //! until the node can serve.
 
 use anyhow::Context;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::{
+    net::{Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 4_096;
+
+/// A silent connection is asked for a sign of life after this time.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// Takes `address`: `host:port`, or `:port` for all interfaces.
 pub(super) async fn bind(address: &str) -> anyhow::Result<TcpSocket> {
@@ -29,6 +35,9 @@ pub(super) async fn bind(address: &str) -> anyhow::Result<TcpSocket> {
 fn take(address: SocketAddr) -> std::io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
+    // What it accepts inherits these.
+    socket.set_keepalive(true)?;
+    rustix::net::sockopt::set_tcp_keepidle(&socket, KEEP_ALIVE)?;
     socket.bind(address)?;
     Ok(socket)
 }

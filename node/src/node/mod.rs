@@ -59,6 +59,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         None => None,
     };
     let public = listen::bind(&config.http.addr).await.context("http.addr")?;
+    let tls = config.http.tls.as_ref().map(http::tls::acceptor).transpose().context("http.tls")?;
     let raft = RaftStore::start(&config, &lifecycle, &mut figures).await.context("cluster")?;
     let operators = http::admin::bind(&config.data_dir.join(SOCKET)).context("operators' socket")?;
 
@@ -99,11 +100,19 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
 
     let metadata: Arc<dyn MetadataStore> = node.raft.clone();
     let registry = Registry::new(metadata.clone(), node.blobs.clone(), node.lifecycle.clone(), node.settings());
-    let front = http::Front::new(registry, readiness, http_figures.clone(), node.config.log.access_log);
+    let limits = http::Limits {
+        connections: node.config.limits.connections,
+        requests: node.config.limits.requests,
+        progress: node.config.limits.body_progress,
+        ..http::Limits::default()
+    };
+    let access_log = node.config.log.access_log;
+    let front = http::Front::limited(registry, readiness, http_figures.clone(), access_log, limits);
     let public = listen::listen(public)?;
     info!("serving on {}", public.local_addr()?);
     let requests = node.lifecycle.clone();
-    let serve = http::server::serve(public, node.lifecycle.clone(), Some(http_figures), move |request| {
+    let settings = http::server::Settings { metrics: Some(http_figures), limits, tls };
+    let serve = http::server::serve_with(public, node.lifecycle.clone(), settings, move |request| {
         front.clone().handle_detached(request, requests.clone())
     });
     let accepting = node.lifecycle.spawn(serve);

@@ -133,8 +133,18 @@ fn belongs(manifest: &wire::Manifest, subject: &[u8]) -> bool {
 
 /// Bytes of a descriptor, about.
 fn cost(manifest: &wire::Manifest) -> usize {
-    let annotations = manifest.annotations.iter().map(|pair| pair.key.len() + pair.value.len() + 8).sum::<usize>();
-    256 + manifest.artifact_type.as_ref().map_or(0, String::len) + annotations
+    let annotations = manifest.annotations.iter().map(|pair| escaped(&pair.key) + escaped(&pair.value) + 8);
+    256 + manifest.artifact_type.as_deref().map_or(0, escaped) + annotations.sum::<usize>()
+}
+
+/// Bytes of a text in JSON, at most.
+fn escaped(text: &str) -> usize {
+    let cost = |byte: u8| match byte {
+        0..=0x1f => 6,
+        b'"' | b'\\' => 2,
+        _ => 1,
+    };
+    text.bytes().map(cost).sum()
 }
 
 fn referrer(digest: Digest, manifest: wire::Manifest) -> Referrer {

@@ -31,14 +31,15 @@ impl FromStr for ContentRange {
             plain.then(|| digits.parse::<u64>().ok()).flatten().ok_or(ContentRangeError)
         };
         let text = text.strip_prefix("bytes ").or_else(|| text.strip_prefix("bytes=")).unwrap_or(text);
-        let range = match text.split_once('/') {
-            Some((range, "*")) => range,
-            Some((range, total)) => number(total).map(|_| range)?,
-            None => text,
+        let (range, total) = match text.split_once('/') {
+            Some((range, "*")) => (range, None),
+            Some((range, total)) => (range, Some(number(total)?)),
+            None => (text, None),
         };
         let (first, last) = range.split_once('-').ok_or(ContentRangeError)?;
         let (first, last) = (number(first)?, number(last)?);
-        if first > last {
+        // RFC 9110 §14.4: such a field is invalid.
+        if first > last || total.is_some_and(|total| total <= last) {
             return Err(ContentRangeError);
         }
         Ok(Self { first, last })
@@ -56,7 +57,7 @@ mod tests {
         for text in ["bytes 0-0/1", "bytes=0-0", "0-0/*"] {
             assert!(text.parse::<ContentRange>().is_ok(), "{text}");
         }
-        for text in ["", "-", "5", "9-5", "+1-2", "0x1-2", "1-2-3", "99999999999999999999-1"] {
+        for text in ["", "-", "5", "9-5", "+1-2", "0x1-2", "1-2-3", "99999999999999999999-1", "0-9/9"] {
             assert!(text.parse::<ContentRange>().is_err(), "{text}");
         }
     }

@@ -73,6 +73,7 @@ impl Manifest {
         let Json::Object(document) = json::parse(body).map_err(ManifestError::Json)? else {
             return Err(field("", "the document must be an object"));
         };
+        refuse_other_letters(&document, &DOCUMENT, "")?;
         let kind = kind(&document, content_type)?;
         let mut reader = Reader { descriptors: 0 };
         let mut blobs = BTreeMap::new();
@@ -82,7 +83,13 @@ impl Manifest {
         if kind.is_index() {
             refuse(&document, &["config", "layers", "fsLayers"])?;
             for (descriptor, _) in reader.list(&document, "manifests")? {
-                let set = if is_manifest(&descriptor.media_type) { &mut children } else { &mut blobs };
+                let manifest = is_manifest(&descriptor.media_type);
+                let (set, other): (_, &BTreeMap<Digest, Descriptor>) =
+                    if manifest { (&mut children, &blobs) } else { (&mut blobs, &children) };
+                // One digest may be listed as a manifest and as a blob, but not with two sizes.
+                if other.get(&descriptor.digest).is_some_and(|known| known.size != descriptor.size) {
+                    return Err(field("manifests", "one digest has two sizes"));
+                }
                 insert(set, descriptor, "manifests")?;
             }
         } else {
@@ -143,6 +150,39 @@ fn refuse(document: &Object, names: &[&str]) -> Result<(), ManifestError> {
         Some(name) => Err(field(*name, "it does not belong into a document of this media type")),
         None => Ok(()),
     }
+}
+
+/// The specification's fields of a document, and schema 1's.
+const DOCUMENT: [&str; 9] = [
+    "schemaVersion",
+    "mediaType",
+    "config",
+    "layers",
+    "manifests",
+    "subject",
+    "artifactType",
+    "annotations",
+    "fsLayers",
+];
+/// The specification's fields of a descriptor.
+const DESCRIPTOR: [&str; 8] =
+    ["mediaType", "digest", "size", "urls", "annotations", "data", "platform", "artifactType"];
+
+/// Clients written in Go take a field in any letter case, and of `config` and `Config` the last one: they would read
+/// another document than this registry.
+fn refuse_other_letters(object: &Object, names: &[&str], place: &str) -> Result<(), ManifestError> {
+    let fold = |c: char| match c {
+        'ſ' => 's',
+        '\u{212a}' => 'k',
+        c => c.to_ascii_lowercase(),
+    };
+    for key in object.keys() {
+        if names.iter().any(|name| key != name && key.chars().map(fold).eq(name.chars().map(fold))) {
+            let place = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
+            return Err(field(place, "the specification writes it in other letters"));
+        }
+    }
+    Ok(())
 }
 
 /// A text; empty and null count as absent.
@@ -234,6 +274,7 @@ impl Reader {
         if self.descriptors > DESCRIPTORS_MAX {
             return Err(ManifestError::TooManyDescriptors);
         }
+        refuse_other_letters(object, &DESCRIPTOR, place)?;
         let digest = text(object, "digest")?.ok_or_else(|| field(format!("{place}.digest"), "it is required"))?;
         let digest =
             digest.parse().map_err(|_| field(format!("{place}.digest"), "it is no sha256 or sha512 digest"))?;

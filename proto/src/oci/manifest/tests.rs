@@ -93,6 +93,31 @@ fn ambiguous_and_damaged_documents_are_refused() {
 }
 
 #[test]
+fn a_digest_has_one_size_wherever_it_is_listed() {
+    let listed =
+        |size: u8| descriptor(1, "application/octet-stream").replace("\"size\":1", &format!("\"size\":{size}"));
+    for (first, second) in [(descriptor(1, OCI), listed(2)), (listed(2), descriptor(1, OCI)), (listed(2), listed(3))] {
+        let text = format!(r#"{{"schemaVersion":2,"manifests":[{first},{second}]}}"#);
+        assert!(matches!(parse(&text, INDEX), Err(ManifestError::Field { .. })), "{text}");
+    }
+    let text = format!(r#"{{"schemaVersion":2,"manifests":[{},{}]}}"#, descriptor(1, OCI), listed(1));
+    let index = parse(&text, INDEX).unwrap();
+    assert_eq!((index.children.len(), index.blobs.len()), (1, 1));
+}
+
+#[test]
+fn fields_in_other_letters_are_refused() {
+    for extra in [r#","Config":{}"#, r#","LAYERS":[]"#, r#","Annotations":{}"#, r#","\u017fubject":null"#] {
+        assert!(matches!(parse(&image(extra), OCI), Err(ManifestError::Field { .. })), "{extra}");
+    }
+    for name in ["Digest", "SIZE", "URLs", "\u{17f}ize"] {
+        let text = image("").replacen("\"digest\"", &format!("\"{name}\":null,\"digest\""), 1);
+        assert!(matches!(parse(&text, OCI), Err(ManifestError::Field { .. })), "{text}");
+    }
+    assert!(parse(&image(r#","x":{"Config":1,"config":2},"annotations":{"a":"","A":""}"#), OCI).is_ok());
+}
+
+#[test]
 fn the_number_of_descriptors_is_bounded() {
     let layers = vec![descriptor(2, "l"); DESCRIPTORS_MAX].join(",");
     let text = format!(r#"{{"schemaVersion":2,"config":{},"layers":[{layers}]}}"#, descriptor(1, "c"));

@@ -1,0 +1,140 @@
+//! TLS on the public address, and clients that speak the wrong language to it.
+
+use super::*;
+use crate::config::{HttpTls, TlsVersion};
+use crate::http::{server::Settings as Listener, tls};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
+
+struct Secure {
+    cluster: Cluster,
+    roots: Arc<rustls::RootCertStore>,
+}
+
+async fn secure(minimum: TlsVersion) -> Secure {
+    let dir = tempfile::tempdir().unwrap();
+    let signed = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (dir.path().join("c.pem"), dir.path().join("k.pem"));
+    std::fs::write(&certificate, signed.cert.pem()).unwrap();
+    std::fs::write(&key, signed.signing_key.serialize_pem()).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(signed.cert.der().clone()).unwrap();
+    let acceptor = tls::acceptor(&HttpTls { certificate, key, minimum }).unwrap();
+
+    let mut cluster = Cluster::of(0).await;
+    let shared: Arc<dyn MetadataStore> = cluster.metadata.clone();
+    let blobs = Arc::new(cluster.blobs.clone());
+    let registry = Registry::new(shared, blobs, cluster.lifecycle.clone(), Settings::default());
+    let metrics = Metrics::new(&mut prometheus_client::registry::Registry::default());
+    let front = Front::new(registry, cluster.readiness.subscribe(), metrics, false);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    cluster.nodes.push(listener.local_addr().unwrap());
+    let settings = Listener { tls: Some(acceptor), ..Listener::default() };
+    let handler = move |request| front.clone().handle(request);
+    cluster.lifecycle.spawn(server::serve_with(listener, cluster.lifecycle.clone(), settings, handler));
+    Secure { cluster, roots: Arc::new(roots) }
+}
+
+impl Secure {
+    /// The protocol that was agreed, and the connection.
+    async fn connect(
+        &self,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        protocols: &[&str],
+    ) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(self.roots.clone())
+            .with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let stream = TcpStream::connect(self.cluster.nodes[0]).await.unwrap();
+        TlsConnector::from(Arc::new(config)).connect("localhost".try_into().unwrap(), stream).await
+    }
+}
+
+const GET: &[u8] = b"GET /v2/ HTTP/1.1\r\nhost: r\r\nconnection: close\r\n\r\n";
+
+#[tokio::test]
+async fn both_versions_of_http_are_served_over_tls() {
+    let secure = secure(TlsVersion::Tls12).await;
+    for versions in [[&rustls::version::TLS12], [&rustls::version::TLS13]] {
+        for protocols in [&["http/1.1"][..], &[]] {
+            let mut stream = secure.connect(&versions, protocols).await.unwrap();
+            stream.write_all(GET).await.unwrap();
+            let mut answer = String::new();
+            // A close without a notice would be an error.
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("{}"), "{answer}");
+        }
+        let stream = secure.connect(&versions, &["h2", "http/1.1"]).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        let executor = hyper_util::rt::TokioExecutor::new();
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(executor, TokioIo::new(stream)).await.unwrap();
+        secure.cluster.lifecycle.spawn(connection);
+        let request = Request::get("https://localhost/v2/").body(Full::new(Bytes::new())).unwrap();
+        assert_eq!(sender.send_request(request).await.unwrap().status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn bytes_go_both_ways_over_tls() {
+    let secure = secure(TlsVersion::Tls12).await;
+    let bytes = vec![3; 5 << 20];
+    let digest = digest_of(&bytes);
+    let mut stream = secure.connect(&[&rustls::version::TLS13], &[]).await.unwrap();
+    let put = format!(
+        "POST /v2/a/blobs/uploads/?digest={digest} HTTP/1.1\r\nhost: r\r\ncontent-length: {}\r\n\r\n",
+        bytes.len()
+    );
+    stream.write_all(put.as_bytes()).await.unwrap();
+    stream.write_all(&bytes).await.unwrap();
+    let get = format!("GET /v2/a/blobs/{digest} HTTP/1.1\r\nhost: r\r\nconnection: close\r\n\r\n");
+    stream.write_all(get.as_bytes()).await.unwrap();
+    let mut answers = Vec::new();
+    stream.read_to_end(&mut answers).await.unwrap();
+    assert!(answers.starts_with(b"HTTP/1.1 201 ") && answers.ends_with(&bytes), "{} bytes", answers.len());
+}
+
+#[tokio::test]
+async fn older_versions_of_tls_than_the_least_are_refused() {
+    let secure = secure(TlsVersion::Tls13).await;
+    assert!(secure.connect(&[&rustls::version::TLS12], &[]).await.is_err());
+    assert!(secure.connect(&[&rustls::version::TLS13], &[]).await.is_ok());
+}
+
+#[tokio::test]
+async fn plain_http_on_the_tls_port_is_told_so() {
+    let secure = secure(TlsVersion::Tls12).await;
+    for bytes in [GET, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\n"] {
+        let mut stream = TcpStream::connect(secure.cluster.nodes[0]).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let mut answer = String::new();
+        tokio::time::timeout(Duration::from_secs(10), stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.0 400 Bad Request\r\n"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\nclient sent an HTTP request to an HTTPS server.\n"), "{answer}");
+    }
+}
+
+#[test]
+fn a_key_that_does_not_fit_is_a_mistake_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    for name in ["a", "b"] {
+        let signed = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+        std::fs::write(path(name), signed.cert.pem()).unwrap();
+        std::fs::write(path(&format!("{name}.key")), signed.signing_key.serialize_pem()).unwrap();
+    }
+    let pair = |certificate: &str, key: &str| HttpTls {
+        certificate: path(certificate),
+        key: path(key),
+        minimum: TlsVersion::Tls12,
+    };
+    assert!(tls::acceptor(&pair("a", "a.key")).is_ok());
+    for (certificate, key) in [("a", "b.key"), ("a.key", "a.key"), ("a", "a"), ("missing", "a.key")] {
+        assert!(tls::acceptor(&pair(certificate, key)).is_err(), "{certificate} {key}");
+    }
+}

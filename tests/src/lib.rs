@@ -19,6 +19,8 @@ pub mod raw;
 pub mod replay;
 pub mod seed;
 pub mod slow_store;
+#[cfg(test)]
+mod spec_coverage;
 pub mod wire;
 
 use std::{

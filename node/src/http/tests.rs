@@ -3,9 +3,15 @@
 mod auth;
 mod hardening;
 mod manifests;
+mod properties;
 mod pulls;
 mod ranges;
 mod referrers;
+mod spec_discovery;
+mod spec_errors;
+mod spec_management;
+mod spec_pull;
+mod spec_push;
 mod tags;
 mod tls;
 mod uploads;

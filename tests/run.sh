@@ -13,8 +13,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 GARAGE_VERSION=2.5.0
 DENY_VERSION=0.20.2
 ORAS_VERSION=0.2.43
-PACKAGES=(docker.io containerd skopeo podman buildah umoci haproxy debootstrap docker-registry apache2-utils wrk iproute2 iptables
-    jq openssl curl procps python3-minimal python3-venv)
+PACKAGES=(docker.io containerd skopeo podman buildah umoci haproxy debootstrap docker-registry apache2-utils wrk iproute2
+    iptables jq openssl curl procps python3-minimal python3-venv)
 STAGES=(install fmt clippy deny doc build unit fuzz integration compare)
 
 export FLOTILLA_CACHE=${FLOTILLA_CACHE:-$HOME/.cache/flotilla}
@@ -115,6 +115,7 @@ stage_fmt() { cargo fmt --all --check && cargo fmt --manifest-path tests/fuzz/Ca
 # The profile is the one of all other stages, so that dependencies are compiled (and checked) once.
 stage_clippy() {
     cargo clippy --locked --release --workspace --all-targets -- -D warnings &&
+        cargo clippy --locked --release --workspace --test it -- -D warnings && # `test = false` hides it above
         CARGO_TARGET_DIR=target/fuzz cargo clippy --locked --release --manifest-path tests/fuzz/Cargo.toml -- -D warnings
 }
 

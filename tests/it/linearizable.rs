@@ -89,7 +89,7 @@ async fn a_tag_written_on_one_node_is_never_read_stale_on_another_even_across_a_
         if version == WRITES * 3 / 4 {
             cluster.restart(leader).await.unwrap();
         }
-        while let Some(ended) = tasks.try_join_next() {
+        if let Some(ended) = tasks.try_join_next() {
             ended.unwrap();
             panic!("a reader ended early");
         }

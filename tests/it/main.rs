@@ -1,5 +1,7 @@
 //! Real clusters under real clients: one module per promise. `tests/run.sh integration` runs it, one test at a time.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, and so do its helpers")]
+
 mod battery;
 mod clients;
 mod conformance;

@@ -31,7 +31,10 @@ pub fn range_applies(fields: &HeaderMap, digest: &Digest) -> bool {
     match (values.next(), values.next()) {
         (None, _) => true,
         // One entity tag, neither a list nor `*` (RFC 9110 §13.1.5).
-        (Some(value), None) => value.to_str().is_ok_and(|tag| tag.trim_matches('"') == digest.to_string()),
+        (Some(value), None) => value.to_str().is_ok_and(|tag| {
+            let digest = digest.to_string();
+            tag == digest || tag == format!("\"{digest}\"")
+        }),
         (Some(_), Some(_)) => false,
     }
 }

@@ -210,9 +210,15 @@ where
                 debug!("the client does not take its answer");
                 wire.abort();
             }
-            Some(Verdict::HeadLate) => last_words(wire, &Refusal::HeadLate.bytes(&unread)).await,
+            Some(Verdict::HeadLate) => {
+                let is_head = wire.is_at_head();
+                last_words(wire, &Refusal::HeadLate.bytes(is_head)).await;
+            }
             None => match refusal(pulse.refused.load(Ordering::Relaxed), &unread) {
-                Some(refusal) => last_words(wire, &refusal.bytes(&unread)).await,
+                Some(refusal) => {
+                    let is_head = wire.is_at_head();
+                    last_words(wire, &refusal.bytes(is_head)).await;
+                }
                 None => linger(wire).await,
             },
         }
@@ -285,7 +291,7 @@ where
                 Ok(more) => seen += more,
             }
         }
-        last_words(wire, &Refusal::Overloaded.bytes(&head)).await;
+        last_words(wire, &Refusal::Overloaded.bytes(head.starts_with(b"HEAD "))).await;
     }
 }
 

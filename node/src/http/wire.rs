@@ -50,6 +50,8 @@ pub(super) struct Wire {
     pub(super) pulse: Arc<Pulse>,
     /// hyper must leave the closing to us.
     pub(super) lingers: bool,
+    /// The first bytes that came after so many requests: how the next request begins, unless it was pipelined.
+    opening: (Option<u32>, [u8; 5]),
 }
 
 pub(super) enum Stream {
@@ -59,7 +61,7 @@ pub(super) enum Stream {
 
 impl Wire {
     pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, early: Bytes::new(), pulse: Arc::default(), lingers: true }
+        Self { stream, early: Bytes::new(), pulse: Arc::default(), lingers: true, opening: (None, [0; 5]) }
     }
 
     /// Closes at once; what was not sent yet is lost.
@@ -70,6 +72,21 @@ impl Wire {
         };
         // Otherwise the kernel would go on offering it to the client.
         let _ = stream.set_zero_linger();
+    }
+
+    /// Whether the request that hyper refused is a `HEAD`, whose answer has no body.
+    pub(super) fn is_at_head(&self) -> bool {
+        &self.opening.1 == b"HEAD "
+    }
+
+    fn note_opening(&mut self, bytes: &[u8]) {
+        let requests = self.pulse.requests.load(Relaxed);
+        if self.opening.0 != Some(requests) && !bytes.is_empty() {
+            let mut opening = [0; 5];
+            let length = bytes.len().min(5);
+            opening[..length].copy_from_slice(&bytes[..length]);
+            self.opening = (Some(requests), opening);
+        }
     }
 
     fn stream(&mut self) -> Pin<&mut dyn Duplex> {
@@ -123,6 +140,7 @@ impl AsyncRead for Wire {
         ready!(self.stream().poll_read(cx, buf))?;
         let bytes = buf.filled().len() - before;
         add(&self.pulse.received, bytes as u64);
+        self.note_opening(&buf.filled()[before..]);
         if bytes == 0 && buf.remaining() > 0 {
             self.pulse.ended.store(true, Relaxed);
         }

@@ -101,6 +101,10 @@ async fn a_body_whose_end_is_in_doubt_is_refused_and_the_connection_closed() {
         "transfer-encoding:\x0bchunked",
         "transfer-encoding : chunked",
         "transfer-encoding: chunked\r\ntransfer-encoding: identity",
+        "transfer-encoding: chunked, chunked",
+        "transfer-encoding: gzip, chunked",
+        "transfer-encoding: chunked\r\ntransfer-encoding: chunked",
+        "transfer-encoding: identity\r\ntransfer-encoding: chunked",
         " transfer-encoding: chunked",
         "x: y\r\n transfer-encoding: chunked",
     ];
@@ -155,9 +159,16 @@ async fn bad_chunks_end_the_connection() {
 #[tokio::test]
 async fn a_request_has_one_host() {
     let cluster = Cluster::of(1).await;
-    for hosts in
-        ["", "host: a\r\nhost: a\r\n", "host: a\r\nhost: b\r\n", "host: a b\r\n", "host: a/b\r\n", "host: a@b\r\n"]
-    {
+    for hosts in [
+        "",
+        "host: a\r\nhost: a\r\n",
+        "host: a\r\nhost: b\r\n",
+        "host: a b\r\n",
+        "host: a/b\r\n",
+        "host: a@b\r\n",
+        "host: a:port\r\n",
+        "host: [::1\r\n",
+    ] {
         refused(&exchange(&cluster, format!("GET /v2/ HTTP/1.1\r\n{hosts}\r\n")).await, "400", hosts);
     }
     for host in ["r", "r:5000", "[::1]:5000", "127.0.0.1", ""] {
@@ -213,6 +224,40 @@ async fn large_heads_are_refused_with_a_reason() {
     let enough: String = (0..98).map(|n| format!("x-{n}: {}\r\n", "y".repeat(200))).collect();
     let answer = exchange(&cluster, format!("GET /v2/ HTTP/1.1\r\nhost: r\r\n{enough}connection: close\r\n\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+/// RFC 9110, 9.3.2
+#[tokio::test]
+async fn the_answer_to_a_head_has_no_body() {
+    let cluster = Cluster::of(1).await;
+    let many: String = (0..120).map(|n| format!("x-{n}: y\r\n")).collect();
+    for rest in
+        ["/v2/a<b>/ HTTP/1.1\r\nhost: r\r\n\r\n", "/v2/ HTTP/1.1\r\n\r\n", &format!("/v2/ HTTP/1.1\r\n{many}\r\n")]
+    {
+        let answer = exchange(&cluster, format!("HEAD {rest}")).await;
+        assert!(answer.starts_with("HTTP/1.1 4") && answer.ends_with("\r\n\r\n"), "{answer}");
+        let mut stream = connect(&cluster).await;
+        stream.write_all(b"GET /v2/ HTTP/1.1\r\nhost: r\r\n\r\n").await.unwrap();
+        one(&mut stream).await;
+        stream.write_all(format!("HEAD {rest}").as_bytes()).await.unwrap();
+        let answer = to_end(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 4") && answer.ends_with("\r\n\r\n"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_has_said_all_is_answered() {
+    let cluster = Cluster::of(1).await;
+    let digest = digest_of(b"abc");
+    for request in [
+        "GET /v2/ HTTP/1.1\r\nhost: r\r\n\r\n".to_owned(),
+        format!("POST /v2/a/blobs/uploads/?digest={digest} HTTP/1.1\r\nhost: r\r\ncontent-length: 3\r\n\r\nabc"),
+    ] {
+        let mut stream = connect(&cluster).await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        assert!(to_end(&mut stream).await.starts_with("HTTP/1.1 20"), "{request}");
+    }
 }
 
 #[tokio::test]

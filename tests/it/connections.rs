@@ -3,7 +3,6 @@
 use flotilla_tests::{
     cluster::Cluster,
     http::{Noise, digest_of, full},
-    wait_for,
 };
 use http::Method;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -25,7 +24,6 @@ const MEASURED: Duration = Duration::from_secs(10);
 /// A quieter time than this is noise.
 const QUIET_MIN: Duration = Duration::from_millis(2);
 const GROWTH_MAX: u64 = 150 << 20;
-const IDLE_BYTES_MAX: u64 = 12 << 10;
 const REPOSITORY: &str = "team/held";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -52,15 +50,7 @@ async fn slow_and_idle_connections_do_not_slow_the_others_nor_eat_the_memory() {
         request(&mut stream, &paths[0]).await;
         held.push(stream);
     }
-    let peak = cluster.nodes[0].process().rss();
-    // What serves requests is put away soon after the last one.
-    let process = cluster.nodes[0].process();
-    wait_for("idle connections at rest", Duration::from_secs(30), || {
-        let cost = process.rss().saturating_sub(before) / IDLE as u64;
-        async move { (cost < IDLE_BYTES_MAX).then_some(cost) }
-    })
-    .await;
-    let idle = process.rss();
+    let idle = cluster.nodes[0].process().rss();
 
     for number in 0..SLOW {
         held.push(sent(&address, "GET /v2/ HTTP/1.1\r\nhost: tests\r\nx-slow: ").await);
@@ -73,11 +63,10 @@ async fn slow_and_idle_connections_do_not_slow_the_others_nor_eat_the_memory() {
     let beside = measure(&address, &paths).await;
     let after = cluster.nodes[0].process().peak_rss();
     println!(
-        "p99 quiet {quiet:?}, beside {IDLE} idle and {} slow connections {beside:?}; RSS {} MiB, {} MiB while the idle \
-         ones were busy, {} MiB with them ({} bytes each), at most {} MiB",
+        "p99 quiet {quiet:?}, beside {IDLE} idle and {} slow connections {beside:?}; RSS {} MiB, {} MiB with the idle \
+         ones ({} bytes each), at most {} MiB",
         3 * SLOW,
         before >> 20,
-        peak >> 20,
         idle >> 20,
         idle.saturating_sub(before) / IDLE as u64,
         after >> 20,

@@ -11,8 +11,10 @@ use tokio::time::{Instant, Sleep, sleep};
 
 /// Looks within the shortest limit, at least.
 const LOOKS: u32 = 6;
-/// The longest time between two looks: a connection without requests is put away after two.
-const INTERVAL_MAX: Duration = Duration::from_millis(250);
+/// The longest time between two looks.
+const INTERVAL_MAX: Duration = Duration::from_secs(1);
+/// The same after a request: a connection is put away at the second look.
+const IDLE_INTERVAL_MAX: Duration = Duration::from_millis(100);
 
 /// What to do with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,10 +55,11 @@ impl Watch {
     /// Begins with the first byte of a request.
     pub(super) fn new(pulse: Arc<Pulse>, limits: Limits, heads: bool) -> Self {
         let interval = (limits.head.min(limits.idle).min(limits.progress) / LOOKS).min(INTERVAL_MAX);
+        let first = if heads { interval.min(IDLE_INTERVAL_MAX) } else { interval };
         let now = Instant::now();
         let (requests, received) = (pulse.requests.load(Relaxed), pulse.received.load(Relaxed));
         let sent = (pulse.sent.load(Relaxed), now);
-        let (timer, phase) = (Box::pin(sleep(interval)), Phase::Head(now));
+        let (timer, phase) = (Box::pin(sleep(first)), Phase::Head(now));
         Self { pulse, limits, heads, timer, interval, requests, received, phase, sent }
     }
 
@@ -65,8 +68,13 @@ impl Watch {
         loop {
             self.timer.as_mut().await;
             let now = Instant::now();
-            self.timer.as_mut().reset(now + self.interval);
-            if let Some(verdict) = self.look(now) {
+            let verdict = self.look(now);
+            let interval = match self.phase {
+                Phase::Idle(_) if self.heads => self.interval.min(IDLE_INTERVAL_MAX),
+                _ => self.interval,
+            };
+            self.timer.as_mut().reset(now + interval);
+            if let Some(verdict) = verdict {
                 return verdict;
             }
         }

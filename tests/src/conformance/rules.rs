@@ -7,8 +7,8 @@ use http::Method;
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::PoisonError};
 
-/// The codes of the specification's table, and the two older ones that it tolerates.
-const CODES: [&str; 16] = [
+/// The codes of the specification's table, and those of registry:2 for what the table has no word for.
+const CODES: [&str; 18] = [
     "BLOB_UNKNOWN",
     "BLOB_UPLOAD_INVALID",
     "BLOB_UPLOAD_UNKNOWN",
@@ -25,6 +25,8 @@ const CODES: [&str; 16] = [
     "TOOMANYREQUESTS",
     "TAG_INVALID",
     "MANIFEST_UNVERIFIED",
+    "RANGE_INVALID",
+    "PAGINATION_NUMBER_INVALID",
 ];
 const WARNINGS_BYTES_MAX: usize = 4096;
 /// The rules, each with how an answer is held to it.

@@ -53,7 +53,8 @@ impl Access {
 
     /// What a client that lacks a permission is told to do; nothing if credentials would not help.
     pub fn challenge(&self) -> Option<String> {
-        let realm = self.passwords.as_ref()?.realm.replace(['\\', '"'], "");
+        let realm = &self.passwords.as_ref()?.realm;
+        let realm: String = realm.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\')).collect();
         Some(format!("Basic realm=\"{realm}\""))
     }
 }

@@ -170,9 +170,10 @@ pub(super) const KEYS: &[Key] = &[
         "auth.htpasswd.path",
         "file of users as `htpasswd -B` writes it (bcrypt only), read again when it changes; each user may do anything",
     ),
-    refused("auth.token", effective, "bearer tokens are not built", AUTH),
+    refused("auth.token", always, "bearer tokens are not built", AUTH),
     refused("auth.silly", always, "it would let everybody in", AUTH),
     ignored("auth.none", "there is no authentication"),
+    refused("auth.*", always, "there is no such method", AUTH),
     refused("middleware", enabled_elements, "middleware is not built", "remove it, or set `disabled: true`"),
     refused(
         "notifications.endpoints",

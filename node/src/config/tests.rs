@@ -118,7 +118,9 @@ fn what_would_take_effect_is_refused_and_what_would_not_is_a_notice() {
     let cases = [
         ("auth: none", true),
         ("auth: {silly: {realm: x}}", false),
-        ("auth: {token: {realm: x}}", false),
+        ("auth: {token: }", false),
+        ("auth: {ldap: {}}", false),
+        ("auth: HTPASSWD", false),
         ("auth: {htpasswd: {realm: x, path: /x}}", true),
         ("auth: {htpasswd: {path: /x}}", false),
         ("auth: {htpasswd: }", false),

@@ -7,6 +7,7 @@ use crate::metadata::View;
 use crate::metadata::query::RepositoryId;
 use flotilla_proto::oci::{Digest, Tag};
 use flotilla_proto::wire::metadata as wire;
+use prost::Message;
 use std::collections::BTreeSet;
 
 /// Records that one page looks at; with a filter, few of them may be on it.
@@ -75,7 +76,7 @@ impl Registry {
                     found.next_after = walk.after;
                     return Ok(found);
                 }
-                (examined, bytes, walk.after) = (examined + 1, bytes + cost, Some(digest));
+                (examined, bytes, walk.after) = (examined + 1, bytes + manifest.encoded_len(), Some(digest));
                 if artifact_type.is_none_or(|wanted| manifest.artifact_type.as_deref() == Some(wanted)) {
                     page_bytes += cost;
                     found.page.push(referrer(digest, manifest));

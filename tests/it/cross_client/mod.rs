@@ -27,7 +27,7 @@ async fn run(cluster: &Cluster, name: &'static str, steps: Vec<Step>, material: 
 /// Entry 7.
 #[tokio::test]
 async fn tokens_and_challenges() {
-    skip("tokens_and_challenges", "authentication is not built");
+    skip("tokens_and_challenges", "bearer tokens are not built");
 }
 
 /// Entry 10, the part about a minority; the rest is in `linearizable.rs`.

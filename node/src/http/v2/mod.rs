@@ -12,7 +12,7 @@ use super::body::{Body, RequestBody};
 use super::error::Error;
 use super::headers;
 use super::router::Front;
-use crate::auth::{Caller, Grant, Kind, Listing};
+use crate::auth::{Caller, Grant, Kind, Listing, Pull};
 use endpoint::Endpoint;
 use flotilla_proto::oci::RepositoryName;
 use http::{HeaderValue, Method, Response, StatusCode, request::Parts};
@@ -38,7 +38,12 @@ pub async fn answer(
         (Endpoint::Catalog, &Method::GET | &Method::HEAD) => tags::catalog(&request).await,
         (Endpoint::Catalog, _) => Err(Error::Method { allow: "GET, HEAD" }),
 
-        (Endpoint::Discover(_), &Method::GET | &Method::HEAD) => Ok(base::discover()),
+        (Endpoint::Discover(name), &Method::GET | &Method::HEAD) => {
+            if let Some(name) = name {
+                request.grant::<Pull>(name)?;
+            }
+            Ok(base::discover())
+        }
         (Endpoint::Discover(_), _) => Err(Error::Method { allow: "GET, HEAD" }),
 
         (Endpoint::Referrers(name, digest), &Method::GET | &Method::HEAD) => {

@@ -25,8 +25,9 @@ struct Catalog<'a> {
 
 /// end-8: the tags of a repository.
 pub async fn list(request: &Context<'_>, name: &RepositoryName) -> Result<Response<Body>, Error> {
+    let grant = request.grant(name)?;
     let (limit, last) = page(request, TAGS_PAGE_MAX, TAGS_PAGE_MAX)?;
-    let page = request.front.registry().tags(&request.grant(name)?, last.as_deref(), limit).await?;
+    let page = request.front.registry().tags(&grant, last.as_deref(), limit).await?;
     let body = Tags { name: name.as_str(), tags: &page.names };
     Ok(respond(&body, &page, limit, &format!("/v2/{name}/tags/list")))
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::auth::{Htpasswd, Passwords};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use std::io::Write;
 
 /// A registry with one user, `ann` with the password `se:cret`.
@@ -37,10 +38,15 @@ async fn nobody_does_anything_without_a_password() {
         (&format!("/v2/a/blobs/uploads/{id}?digest={digest}"), "PUT"),
     ];
     let odd = [("authorization", "Bearer x"), ("authorization", "Basic"), ("x-forwarded-for", "127.0.0.1")];
+    let mut guesses = 0;
     for (path, methods) in paths {
         for method in methods.split(' ') {
             let method: Method = method.parse().unwrap();
-            for fields in [&[][..], &[WRONG], &[ANN, ANN], &[odd[0]], &[odd[1]], &[odd[2]]] {
+            // Another user each time: guessing one user's password is slowed down.
+            guesses += 1;
+            let stranger = format!("Basic {}", STANDARD.encode(format!("user{guesses}:x")));
+            let stranger = [("authorization", stranger.as_str())];
+            for fields in [&[][..], &stranger, &[ANN, ANN], &[odd[0]], &[odd[1]], &[odd[2]]] {
                 let refused = cluster.send(method.clone(), path, fields, "x").await.expect(401);
                 assert_eq!(refused.field("www-authenticate"), "Basic realm=\"the registry\"");
                 if method != Method::HEAD {
@@ -60,6 +66,7 @@ async fn nobody_does_anything_without_a_password() {
 #[tokio::test]
 async fn a_user_pushes_and_pulls() {
     let cluster = guarded().await;
+    cluster.send(Method::GET, "/v2/", &[WRONG], "").await.expect(401);
     let digest = digest_of(b"abc");
     let path = format!("/v2/a/blobs/uploads/?digest={digest}");
     cluster.send(Method::POST, &path, &[ANN], "abc").await.expect(201);

@@ -184,6 +184,7 @@ where
         let mut drains = false;
         let verdict = loop {
             tokio::select! {
+                biased; // what was read already is a request: it comes before the end
                 result = &mut connection => {
                     if let Err(error) = result {
                         debug!(%error, "connection ended early");
@@ -235,6 +236,7 @@ where
         let mut drains = false;
         loop {
             tokio::select! {
+                biased;
                 result = connection.as_mut() => {
                     if let Err(error) = result {
                         debug!(%error, "connection ended early");

@@ -38,6 +38,8 @@ pub(super) struct Pulse {
     pub(super) blocked: AtomicBool,
     /// The client has said all that it will say.
     pub(super) ended: AtomicBool,
+    /// hyper has bytes of an answer's body that it may not have sent yet.
+    pub(super) framed: AtomicBool,
     /// The status with which hyper refused the head of a request.
     pub(super) refused: AtomicU16,
 }
@@ -99,7 +101,11 @@ impl Wire {
     /// hyper's own answer to a bad head has no body. It is swallowed here, and a full one is sent in its place. An answer
     /// that shares the buffer with the one before it stays as it is.
     fn swallows(&self, bytes: &[u8]) -> bool {
-        if bytes.get(9) != Some(&b'4') || !bytes.starts_with(b"HTTP/1.") || self.pulse.answers.load(Relaxed) != 0 {
+        if bytes.get(9) != Some(&b'4') || !bytes.starts_with(b"HTTP/1.") {
+            return false;
+        }
+        // What looks like it may be content.
+        if !self.lingers || self.pulse.framed.load(Relaxed) || self.pulse.answers.load(Relaxed) != 0 {
             return false;
         }
         let Some(line) = bytes.windows(2).position(|two| two == b"\r\n") else { return false };
@@ -178,6 +184,9 @@ impl AsyncWrite for Wire {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = self.stream().poll_flush(cx);
         self.pulse.blocked.store(result.is_pending(), Relaxed);
+        if result.is_ready() {
+            self.pulse.framed.store(false, Relaxed); // hyper flushes when it has nothing left to write
+        }
         result
     }
 
@@ -250,6 +259,9 @@ impl http_body::Body for Sent {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         self.hold(frame.is_ready());
+        if let Poll::Ready(Some(_)) = &frame {
+            self.exchange.pulse.framed.store(true, Relaxed);
+        }
         frame
     }
 

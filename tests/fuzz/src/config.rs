@@ -1,6 +1,6 @@
 //! The configuration: never a panic, never a secret in a message, and what is accepted can be written down and read again.
 
-use crate::node_config::{Config, Driver, Formatter, Loaded, Mistakes, address, from_yaml};
+use crate::node_config::{Config, Driver, Formatter, Loaded, Mistakes, TlsVersion, address, from_yaml};
 use std::fmt::Write;
 
 /// The value of every secret of this target.
@@ -103,6 +103,22 @@ fn printed(config: &Config) -> String {
     if let Some(addr) = &config.http.debug_addr {
         file.section("  debug:");
         file.text("    addr", Some(addr));
+    }
+    if let Some(tls) = &config.http.tls {
+        file.section("  tls:");
+        file.text("    certificate", tls.certificate.to_str());
+        file.text("    key", tls.key.to_str());
+        file.text("    minimumtls", Some(if tls.minimum == TlsVersion::Tls13 { "tls1.3" } else { "tls1.2" }));
+    }
+    file.section("limits:");
+    file.line("  connections", &config.limits.connections.to_string());
+    file.line("  requests", &config.limits.requests.to_string());
+    file.line("  bodyprogress", &duration(config.limits.body_progress));
+    if let Some(htpasswd) = &config.htpasswd {
+        file.section("auth:");
+        file.section("  htpasswd:");
+        file.text("    realm", Some(&htpasswd.realm));
+        file.text("    path", htpasswd.path.to_str());
     }
     file.section("storage:");
     file.line("  delete", &format!("{{enabled: {}}}", config.storage.delete));

@@ -279,6 +279,23 @@ async fn bytes_that_are_no_http_get_an_answer_in_http() {
     refused(&to_end(&mut stream).await, "400", "second request");
 }
 
+/// Such content must not be taken for an answer of the HTTP library.
+#[tokio::test]
+async fn content_may_look_like_an_answer() {
+    let cluster = Cluster::of(1).await;
+    let content = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    for filler in [0, 1 << 10, 300 << 10] {
+        let bytes = [&vec![b'x'; filler][..], content].concat();
+        let digest = digest_of(&bytes);
+        let opened = cluster.send(Method::POST, "/v2/a/blobs/uploads/", &[], "").await.expect(202);
+        for piece in [&bytes[..filler], &content[..]] {
+            cluster.send(Method::PATCH, &opened.location(), &[], piece.to_vec()).await.expect(202);
+        }
+        cluster.send(Method::PUT, &format!("{}?digest={digest}", opened.location()), &[], "").await.expect(201);
+        assert_eq!(cluster.get(&format!("/v2/a/blobs/{digest}")).await.expect(200).body, bytes);
+    }
+}
+
 #[tokio::test]
 async fn http_1_0_gets_whole_answers_of_its_version() {
     let cluster = Cluster::of(1).await;

@@ -124,7 +124,7 @@ impl Front {
         }
         let bytes = response.body().size_hint().exact().unwrap_or_default();
         if head.method == Method::HEAD {
-            if !response.headers().contains_key(header::CONTENT_LENGTH) {
+            if !response.headers().contains_key(header::CONTENT_LENGTH) && !bodiless(response.status()) {
                 response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
             }
             *response.body_mut() = Body::Empty;

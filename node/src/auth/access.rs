@@ -18,10 +18,16 @@ pub struct Passwords {
     pub users: Htpasswd,
 }
 
-/// Credentials that are no user's.
+/// Why it is not known who a caller is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the credentials are wrong")]
-pub struct WrongCredentials;
+pub enum NotVerified {
+    /// The credentials are no user's.
+    #[error("the credentials are wrong")]
+    Wrong,
+    /// Too many others wait for an answer.
+    #[error("too many passwords are verified at once")]
+    Busy,
+}
 
 impl Access {
     /// Anyone may do anything; credentials are not looked at.
@@ -40,15 +46,13 @@ impl Access {
     }
 
     /// Who sends a request with this header `Authorization`.
-    pub async fn caller(&self, authorization: Option<&str>) -> Result<Caller, WrongCredentials> {
+    pub async fn caller(&self, authorization: Option<&str>) -> Result<Caller, NotVerified> {
         let (Some(passwords), Some(authorization)) = (&self.passwords, authorization) else {
             return Ok(Caller::Anonymous);
         };
-        let (user, password) = basic(authorization).ok_or(WrongCredentials)?;
-        match passwords.users.verify(&user, &password).await {
-            true => Ok(Caller::User(user.into())),
-            false => Err(WrongCredentials),
-        }
+        let (user, password) = basic(authorization).ok_or(NotVerified::Wrong)?;
+        passwords.users.verify(&user, &password).await?;
+        Ok(Caller::User(user.into()))
     }
 
     /// What a client that lacks a permission is told to do; nothing if credentials would not help.

@@ -4,7 +4,8 @@
 //! apart from the async threads, few at a time; an unknown user costs the same time as a wrong password; failures of a
 //! user delay its next attempts.
 
-use super::delay::Delays;
+use super::{NotVerified, delay::Delays};
+use base64::Engine;
 use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
@@ -26,6 +27,8 @@ const REMEMBERED: Duration = Duration::from_secs(300);
 const REMEMBERED_MAX: usize = 10_000;
 /// The file is looked at again after this long, when someone asks.
 const FRESH: Duration = Duration::from_secs(1);
+/// Attempts that wait for their turn or for the end of their delay, at most: also those whose clients are gone.
+const WAITING_MAX: usize = 256;
 /// Cost of the hash that stands in for users who do not exist, if the file has none.
 const COST: u32 = 10;
 
@@ -37,6 +40,8 @@ pub struct Htpasswd {
     key: [u8; 32],
     verified: Mutex<HashMap<[u8; 32], Verified>>,
     verifying: Arc<Semaphore>,
+    waiting: Semaphore,
+    delayed: Semaphore,
     /// Held by the one who looks at the file.
     looking: tokio::sync::Mutex<()>,
     delays: Delays,
@@ -83,13 +88,15 @@ impl Htpasswd {
             key: rand::random(),
             verified: Mutex::default(),
             verifying: Arc::new(Semaphore::new(parallel)),
+            waiting: Semaphore::new(WAITING_MAX),
+            delayed: Semaphore::new(WAITING_MAX),
             looking: tokio::sync::Mutex::default(),
             delays: Delays::default(),
         })
     }
 
-    /// Whether `user` has this password. Waits longer the more attempts failed before.
-    pub async fn verify(&self, user: &str, password: &str) -> bool {
+    /// Whether `user` has this password. Waits longer the more attempts failed before; refuses if too many wait.
+    pub async fn verify(&self, user: &str, password: &str) -> Result<(), NotVerified> {
         let users = self.users().await;
         let (hash, known) = match users.hashes.get(user) {
             Some(hash) => (hash, true),
@@ -98,9 +105,14 @@ impl Htpasswd {
         let key = self.fingerprint(user, password, hash);
         let matches = self.remembered(key);
         if let Some(matches) = matches.get() {
-            return *matches;
+            return matches.then_some(()).ok_or(NotVerified::Wrong);
         }
-        sleep(self.delays.of(user)).await;
+        let delay = self.delays.of(user);
+        if !delay.is_zero() {
+            let _place = self.delayed.try_acquire().map_err(|_| NotVerified::Busy)?;
+            sleep(delay).await;
+        }
+        let _place = self.waiting.try_acquire().map_err(|_| NotVerified::Busy)?;
         let verify = || async {
             let turn = self.verifying.clone().acquire_owned().await.expect("the semaphore is never closed");
             let (password, hash) = (password.to_owned(), hash.clone());
@@ -117,7 +129,7 @@ impl Htpasswd {
         } else {
             self.delays.succeeded(user);
         }
-        matches
+        matches.then_some(()).ok_or(NotVerified::Wrong)
     }
 
     /// The present content of the file; the last good one while it cannot be read.
@@ -200,7 +212,10 @@ impl Users {
             }
         }
         let cost = hashes.values().filter_map(|hash| bcrypt_cost(hash)).max().unwrap_or(COST);
-        let stand_in = bcrypt::hash(rand::random::<[u8; 16]>(), cost).map_err(std::io::Error::other)?;
+        // No password is known to have this hash, and it need not be computed.
+        let [salt, hash] =
+            [&rand::random::<[u8; 16]>()[..], &rand::random::<[u8; 32]>()[..23]].map(|b| bcrypt::BASE_64.encode(b));
+        let stand_in = format!("$2b${cost:02}${salt}{hash}");
         Ok(Self { hashes, stand_in, version, looked: Instant::now() })
     }
 
@@ -261,7 +276,7 @@ mod tests {
             ("", "", false),
         ] {
             for _ in 0..2 {
-                assert_eq!(users.verify(user, password).await, expected, "{user} {password}");
+                assert_eq!(users.verify(user, password).await.is_ok(), expected, "{user} {password}");
             }
         }
         assert_eq!(users.verified.lock().unwrap().len(), 2, "only what is right is remembered");
@@ -272,21 +287,30 @@ mod tests {
     async fn a_changed_file_counts_at_once() {
         let mut file = file(&line("ann", "one"));
         let users = Htpasswd::open(file.path(), 2).unwrap();
-        assert!(users.verify("ann", "one").await);
+        assert!(users.verify("ann", "one").await.is_ok());
         file.as_file_mut().set_len(0).unwrap();
         std::fs::write(file.path(), format!("{}{}", line("ann", "two"), line("bob", "x"))).unwrap();
         tokio::time::advance(FRESH).await;
-        assert!(!users.verify("ann", "one").await);
-        assert!(users.verify("ann", "two").await && users.verify("bob", "x").await);
+        assert!(!users.verify("ann", "one").await.is_ok());
+        assert!(users.verify("ann", "two").await.is_ok() && users.verify("bob", "x").await.is_ok());
         drop(file);
         tokio::time::advance(FRESH).await;
-        assert!(users.verify("ann", "two").await, "the last content goes on");
+        assert!(users.verify("ann", "two").await.is_ok(), "the last content goes on");
     }
 
     #[tokio::test]
     async fn an_unknown_user_costs_as_much_as_a_wrong_password() {
         let file = file(&line("ann", "one").replace("$04$", "$06$"));
         let users = Htpasswd::open(file.path(), 2).unwrap();
-        assert!(users.users().await.stand_in.contains("$06$"));
+        let stand_in = users.users().await.stand_in.clone();
+        assert!(stand_in.contains("$06$") && matches!(bcrypt::verify("x", &stand_in), Ok(false)), "{stand_in}");
+    }
+
+    #[tokio::test]
+    async fn attempts_that_wait_are_bounded() {
+        let file = file(&line("ann", "one"));
+        let users = Htpasswd::open(file.path(), 1).unwrap();
+        let _places = users.waiting.acquire_many(WAITING_MAX as u32).await.unwrap();
+        assert_eq!(users.verify("ann", "one").await, Err(NotVerified::Busy));
     }
 }

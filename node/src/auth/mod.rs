@@ -8,7 +8,7 @@ mod grant;
 mod htpasswd;
 mod policy;
 
-pub use access::{Access, Passwords, WrongCredentials};
+pub use access::{Access, NotVerified, Passwords};
 pub use caller::Caller;
 pub use grant::{Delete, Everything, Grant, Kind, Listing, Pull, Push, Right};
 pub use htpasswd::{FileError, Htpasswd};

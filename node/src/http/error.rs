@@ -56,9 +56,9 @@ pub enum Error {
     /// The caller must say who it is.
     #[error("authentication is required")]
     Unauthenticated,
-    /// The caller is not who it says.
+    /// The caller is not who it says, or that cannot be told now.
     #[error(transparent)]
-    WrongCredentials(#[from] auth::WrongCredentials),
+    NotVerified(#[from] auth::NotVerified),
     /// The policy says no.
     #[error(transparent)]
     Denied(#[from] auth::Denied),
@@ -102,9 +102,10 @@ pub fn respond(error: &Error) -> Response<Body> {
         Error::PageSize => (StatusCode::BAD_REQUEST, ErrorCode::PaginationNumberInvalid),
         Error::RangeNotSatisfiable { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid),
         // Always 401: clients authenticate again on that, and give up on 403.
-        Error::Unauthenticated | Error::WrongCredentials(_) | Error::Denied(_) => {
+        Error::Unauthenticated | Error::NotVerified(auth::NotVerified::Wrong) | Error::Denied(_) => {
             (StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized)
         }
+        Error::NotVerified(auth::NotVerified::Busy) => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable),
         Error::Registry(error) => answer(error),
         Error::Refused(refusal) => refusal.answer(),
     };

@@ -43,6 +43,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const REFUSED_MAX: usize = 256;
 /// Longest wait for a client to read a last answer and to close, so that no reset takes it away.
 const LINGER_LIMIT: Duration = Duration::from_secs(2);
+/// Longest wait for the end of a connection without a request: a notice of TLS must find room in the socket.
+const FAREWELL_LIMIT: Duration = Duration::from_millis(100);
+/// At a soft stop, how long a request that was sent before it may take to be seen.
+const DRAIN_GRACE: Duration = Duration::from_millis(20);
 /// Longest wait for a request that is refused for want of connections.
 const REFUSAL_LIMIT: Duration = Duration::from_secs(2);
 /// An HTTP/2 connection is asked for a sign of life after this pause.
@@ -143,36 +147,48 @@ where
         Self { settings, lifecycle, http1, http2, handler, requests: Arc::default() }
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, permit: OwnedSemaphorePermit) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, _permit: OwnedSemaphorePermit) {
         let _open = self.settings.metrics.as_ref().map(Open::new);
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "the connection is gone already");
             return;
         }
-        let serve = async {
-            let mut wire = match Box::pin(tls::open(stream, self.settings.tls.as_ref())).await {
-                Opened::Wire(wire) => wire,
-                Opened::PlainHttp(wire) => return last_words(wire, tls::PLAIN_HTTP).await,
-                Opened::Nothing => return,
-            };
-            let mut patience = self.settings.limits.head;
-            let draining = self.lifecycle.draining();
-            while let Some(Ok(Some(version))) =
-                draining.run_until_cancelled(timeout(patience, first_bytes(&mut wire))).await
-            {
-                // In boxes, so that they cost nothing between requests.
-                wire = match version {
-                    Version::Http1 => match Box::pin(self.http1(wire)).await {
-                        Some(parked) => parked,
-                        None => return,
-                    },
-                    Version::Http2 => return Box::pin(self.http2(wire)).await,
-                };
-                patience = self.settings.limits.idle;
-            }
+        let draining = self.lifecycle.draining();
+        let opening = Box::pin(tls::open(stream, self.settings.tls.as_ref()));
+        let opened = tokio::select! {
+            biased;
+            opened = opening => opened,
+            () = draining.cancelled() => Opened::Nothing,
         };
-        self.lifecycle.stopping().run_until_cancelled(serve).await;
-        drop(permit);
+        let mut wire = match opened {
+            Opened::Wire(wire) => wire,
+            Opened::PlainHttp(wire) => return last_words(wire, tls::PLAIN_HTTP).await,
+            Opened::Nothing => return,
+        };
+        let mut patience = self.settings.limits.head;
+        let parked = loop {
+            let drained = async {
+                draining.cancelled().await;
+                // What the client has sent already is read.
+                sleep(DRAIN_GRACE).await;
+            };
+            let first = tokio::select! {
+                biased;
+                first = timeout(patience, first_bytes(&mut wire)) => first.ok().flatten(),
+                () = drained => None,
+            };
+            let Some(version) = first else { break wire };
+            // In boxes, so that they cost nothing between requests.
+            wire = match version {
+                Version::Http1 => match Box::pin(self.http1(wire)).await {
+                    Some(parked) => parked,
+                    None => return,
+                },
+                Version::Http2 => return Box::pin(self.http2(wire)).await,
+            };
+            patience = self.settings.limits.idle;
+        };
+        farewell(parked).await;
     }
 
     /// Serves requests; gives the connection back when there was none for a while.
@@ -181,6 +197,8 @@ where
         let mut watch = Watch::new(pulse.clone(), self.settings.limits, true);
         let mut connection = self.http1.serve_connection(TokioIo::new(wire), self.service(&pulse));
         let mut draining = pin!(self.lifecycle.draining().cancelled());
+        // Looked at only once there is a soft stop: this is polled for every piece.
+        let mut stopping = pin!(self.lifecycle.stopping().cancelled());
         let mut drains = false;
         let verdict = loop {
             tokio::select! {
@@ -196,6 +214,7 @@ where
                     drains = true;
                     Pin::new(&mut connection).graceful_shutdown();
                 }
+                () = &mut stopping, if drains => return None,
             }
         };
         let parts = connection.into_parts();
@@ -233,6 +252,8 @@ where
         let connection = self.http2.serve_connection(TokioIo::new(wire), self.service(&pulse));
         let mut connection = pin!(connection);
         let mut draining = pin!(self.lifecycle.draining().cancelled());
+        // Looked at only once there is a soft stop: this is polled for every piece.
+        let mut stopping = pin!(self.lifecycle.stopping().cancelled());
         let mut drains = false;
         loop {
             tokio::select! {
@@ -255,6 +276,7 @@ where
                     drains = true;
                     connection.as_mut().graceful_shutdown();
                 }
+                () = &mut stopping, if drains => return,
             }
         }
     }
@@ -348,13 +370,19 @@ async fn linger(mut wire: Wire) {
     wire.lingers = false;
     let mut rest = Vec::new();
     let read = async {
-        if wire.pulse.ended.load(Ordering::Relaxed) || wire.shutdown().await.is_err() {
+        if wire.shutdown().await.is_err() || wire.pulse.ended.load(Ordering::Relaxed) {
             return;
         }
         rest.resize(8 << 10, 0);
         while matches!(wire.read(&mut rest).await, Ok(1..)) {}
     };
     let _ = timeout(LINGER_LIMIT, read).await;
+}
+
+/// Closes a connection that has no request, with the notice that TLS has for it.
+async fn farewell(mut wire: Wire) {
+    wire.lingers = false;
+    let _ = timeout(FAREWELL_LIMIT, wire.shutdown()).await;
 }
 
 /// Counts an open connection.

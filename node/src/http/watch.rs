@@ -58,7 +58,8 @@ impl Watch {
         let first = if heads { interval.min(IDLE_INTERVAL_MAX) } else { interval };
         let now = Instant::now();
         let (requests, received) = (pulse.requests.load(Relaxed), pulse.received.load(Relaxed));
-        let sent = (pulse.sent.load(Relaxed), now);
+        let sent =
+            (if heads { pulse.sent.load(Relaxed) } else { pulse.sent.load(Relaxed).wrapping_add(received) }, now);
         let (timer, phase) = (Box::pin(sleep(first)), Phase::Head(now));
         Self { pulse, limits, heads, timer, interval, requests, received, phase, sent }
     }
@@ -81,7 +82,11 @@ impl Watch {
     }
 
     fn look(&mut self, now: Instant) -> Option<Verdict> {
-        let sent = self.pulse.sent.load(Relaxed);
+        let mut sent = self.pulse.sent.load(Relaxed);
+        if !self.heads {
+            // In HTTP/2 a paused download shares the connection with uploads that go on.
+            sent = sent.wrapping_add(self.pulse.received.load(Relaxed));
+        }
         let waits = self.pulse.blocked.load(Relaxed) || self.pulse.held.load(Relaxed) > 0;
         if !waits || sent.wrapping_sub(self.sent.0) >= PROGRESS_BYTES {
             self.sent = (sent, now);

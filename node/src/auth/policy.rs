@@ -110,7 +110,8 @@ fn matches(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
     let (mut p, mut n) = (0, 0);
     // Where to go on if the present attempt fails: behind the star, and one byte later in the name.
-    let (mut single, mut double): (Option<(usize, usize)>, Option<(usize, usize)>) = (None, None);
+    let mut single: Option<(usize, usize)> = None;
+    let mut double = single;
     loop {
         if pattern[p..].starts_with(b"**") {
             p += 2;

@@ -122,7 +122,6 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     node.serve(accepting).await
 }
 
-/// What start, watch and stop share.
 /// How callers show who they are. Half of the processors may verify passwords, so that guessing does not stop the rest.
 fn access(config: &Config) -> anyhow::Result<Access> {
     let Some(htpasswd) = &config.htpasswd else { return Ok(Access::open()) };
@@ -131,6 +130,7 @@ fn access(config: &Config) -> anyhow::Result<Access> {
     Ok(Access::users(Passwords { realm: htpasswd.realm.clone(), users }))
 }
 
+/// What start, watch and stop share.
 struct Node {
     config: Config,
     lifecycle: Lifecycle,

@@ -1,7 +1,8 @@
 use super::{Error, Registry};
 use crate::auth::Listing;
+use tokio::task::yield_now;
 
-/// Names that one page looks at; of a caller who may read few of them, few are on it.
+/// Names that are looked at in one go; of a caller who may read few of them, few are on a page.
 const EXAMINED_MAX: usize = 10_000;
 
 /// One page of a listing, in order.
@@ -31,19 +32,28 @@ impl Registry {
             return Ok(Page::cut(names.iter().map(ToString::to_string).collect(), limit));
         }
         let mut page = Page { names: Vec::new(), next_after: None };
-        let examined = view.repositories(last, EXAMINED_MAX)?;
-        for name in &examined {
-            if page.names.len() == limit {
+        let mut after = last.map(str::to_owned);
+        loop {
+            let examined = view.repositories(after.as_deref(), EXAMINED_MAX)?;
+            for name in &examined {
+                if page.names.len() == limit {
+                    return Ok(page);
+                }
+                if listing.shows(name) {
+                    page.names.push(name.to_string());
+                    // Never a name that the caller may not see.
+                    page.next_after = page.names.last().cloned();
+                }
+            }
+            if examined.len() < EXAMINED_MAX {
+                page.next_after = None;
                 return Ok(page);
             }
-            if listing.shows(name) {
-                page.names.push(name.to_string());
+            if !page.names.is_empty() {
+                return Ok(page);
             }
-            page.next_after = Some(name.to_string());
+            after = examined.last().map(ToString::to_string);
+            yield_now().await;
         }
-        if examined.len() < EXAMINED_MAX {
-            page.next_after = None;
-        }
-        Ok(page)
     }
 }

@@ -180,7 +180,7 @@ impl Registry {
                 other => return Err(Error::unexpected(&other)),
             }
         }
-        Err(Error::PreconditionFailed)
+        Err(metadata::Error::Overloaded.into()) // the tag moves all the time, and the condition holds each time
     }
 
     /// Checks the condition of a write against what its reference stands for. Of a tag, the write must itself expect what

@@ -1,7 +1,7 @@
 use super::manifests::CONDITION_ATTEMPTS;
 use super::{Condition, Error, Page, Registry};
 use crate::auth::{Delete, Grant, Pull};
-use crate::metadata::{Command, Outcome};
+use crate::metadata::{self, Command, Outcome};
 use flotilla_proto::oci::{Reference, Tag};
 use flotilla_proto::wire::metadata as wire;
 
@@ -38,6 +38,6 @@ impl Registry {
                 other => return Err(Error::unexpected(&other)),
             }
         }
-        Err(Error::PreconditionFailed)
+        Err(metadata::Error::Overloaded.into()) // the tag moves all the time, and the condition holds each time
     }
 }

@@ -125,7 +125,7 @@ impl Registry {
             Found::Open(session) => self.finish_session(session, digest, chunk).await,
             Found::Committed(_) | Found::Unknown => Err(Error::UploadUnknown(id)),
         };
-        if let Err(Error::DigestMismatch { .. } | Error::SizeMismatch { .. }) = &result
+        if let Err(Error::DigestMismatch { .. } | Error::SizeMismatch { .. } | Error::OffsetMismatch { .. }) = &result
             && let Err(error) = self.cancel_upload(grant, id).await
         {
             info!(upload.id = %id, %error, "left an unused upload to expire");

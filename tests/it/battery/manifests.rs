@@ -288,8 +288,8 @@ async fn too_large(battery: &mut Battery, parts: &Parts) {
 async fn referrers(battery: &mut Battery, parts: &Parts) {
     let place = format!("/v2/{REPO}/referrers/sha256:{}", "7".repeat(64));
     let mut all = Vec::new();
-    for number in 0..7 {
-        let kind = if number % 2 == 0 { r#","artifactType":"application/vnd.a+<b>""# } else { "" };
+    for number in 0..7_u32 {
+        let kind = if number.is_multiple_of(2) { r#","artifactType":"application/vnd.a+<b>""# } else { "" };
         let subject = descriptor(OCI, &place[place.len() - 71..], 1);
         let body = parts.image(&format!(r#"{kind},"annotations":{{"n":"<i>{number}</i>"}},"subject":{subject}"#));
         all.push((digest_of(body.as_bytes()), number));
@@ -308,8 +308,11 @@ async fn referrers(battery: &mut Battery, parts: &Parts) {
         let number = |entry: &serde_json::Value| {
             let text = entry["annotations"]["n"].as_str()?;
             let number: usize = text.trim_start_matches("<i>").trim_end_matches("</i>").parse().ok()?;
-            let kind =
-                if number % 2 == 0 { "application/vnd.a+<b>" } else { "application/vnd.oci.image.config.v1+json" };
+            let kind = if number.is_multiple_of(2) {
+                "application/vnd.a+<b>"
+            } else {
+                "application/vnd.oci.image.config.v1+json"
+            };
             (entry["artifactType"] == kind && entry["mediaType"] == OCI).then_some(number)
         };
         entries

@@ -1,5 +1,7 @@
 //! Ranges of blobs (RFC 9110 §14) and conditional reads (§13), over blobs of one and of many objects.
 
+#![expect(clippy::single_range_in_vec_init, reason = "a list of ranges may have one")]
+
 use super::*;
 use flotilla_tests::http::digest_of;
 use std::ops::Range;
@@ -176,8 +178,11 @@ fn check(answer: &Answer, wanted: &Wanted, blob: &[u8]) -> Result<(), String> {
     if fits { Ok(()) } else { Err(format!("{wanted:?} answered by {}", shown())) }
 }
 
+/// A range and its bytes.
+type Part = (Range<usize>, Vec<u8>);
+
 /// The parts of a 206, each compared with the blob's bytes; `None` for another status.
-fn parts(answer: &Answer, blob: &[u8]) -> Result<Option<Vec<(Range<usize>, Vec<u8>)>>, String> {
+fn parts(answer: &Answer, blob: &[u8]) -> Result<Option<Vec<Part>>, String> {
     if answer.status != 206 {
         return Ok(None);
     }

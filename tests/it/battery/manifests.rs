@@ -288,7 +288,7 @@ async fn too_large(battery: &mut Battery, parts: &Parts) {
 async fn referrers(battery: &mut Battery, parts: &Parts) {
     let place = format!("/v2/{REPO}/referrers/sha256:{}", "7".repeat(64));
     let mut all = Vec::new();
-    for number in 0..7_u32 {
+    for number in 0..7_usize {
         let kind = if number.is_multiple_of(2) { r#","artifactType":"application/vnd.a+<b>""# } else { "" };
         let subject = descriptor(OCI, &place[place.len() - 71..], 1);
         let body = parts.image(&format!(r#"{kind},"annotations":{{"n":"<i>{number}</i>"}},"subject":{subject}"#));

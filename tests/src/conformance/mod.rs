@@ -5,7 +5,7 @@
 //! robin over all base addresses, so that a cluster must look like one registry to whoever asks another node each time.
 //!
 //! It knows nothing of this registry: no configuration, no extension. Read `uploads` for the ways a blob is pushed,
-//! [`data`] for what is pushed, [`sets`] for what each data set undergoes.
+//! `data` for what is pushed, `sets` for what each data set undergoes.
 
 mod base;
 mod blobs;

@@ -35,11 +35,11 @@ fn minimal(root: &Path) -> String {
 async fn all_mistakes_are_reported_at_once_with_exit_code_2() {
     let dir = TempDir::new().unwrap();
     let text = "version: 0.1\nlog:\n  level: loud\nhttp:\n  addr: nonsense\nstorage:\n  filesystem:\n    \
-                rootdirectory: /tmp/x\n  s3:\n    bucket: b\nauth:\n  htpasswd:\n    realm: r\n    path: /p\ncluster:\n  \
+                rootdirectory: /tmp/x\n  s3:\n    bucket: b\nauth:\n  htpasswd:\n    realm: r\ncluster:\n  \
                 bootstrapexpct: 3\n";
     let (code, said) = serve(dir.path(), text).await;
     assert_eq!(code, Some(2), "{said}");
-    for part in ["log.level", "loud", "http.addr", "storage", "auth", "bootstrapexpct"] {
+    for part in ["log.level", "loud", "http.addr", "storage", "auth.htpasswd.path", "bootstrapexpct"] {
         assert!(said.contains(part), "no word of {part} in: {said}");
     }
 }
@@ -50,13 +50,23 @@ async fn sections_not_built_yet_are_refused_and_disabled_ones_are_not() {
     let base = minimal(&dir.path().join("store"));
     for (name, section) in [
         ("proxy", "proxy:\n  remoteurl: http://127.0.0.1:1\n"),
-        ("auth", "auth:\n  htpasswd:\n    realm: r\n    path: /p\n"),
+        ("auth", "auth:\n  token:\n    realm: http://127.0.0.1:1/\n    service: s\n    issuer: i\n"),
         ("notifications", "notifications:\n  endpoints:\n    - name: a\n      url: http://127.0.0.1:1/\n"),
     ] {
         let (code, said) = serve(dir.path(), &format!("{base}{section}")).await;
         assert_eq!(code, Some(2), "{name}: {said}");
         assert!(said.contains(name), "{said}");
     }
+}
+
+#[tokio::test]
+async fn a_password_file_that_cannot_be_read_is_no_open_registry() {
+    let dir = TempDir::new().unwrap();
+    let base = minimal(&dir.path().join("store"));
+    let (code, said) =
+        serve(dir.path(), &format!("{base}auth:\n  htpasswd:\n    realm: r\n    path: /nowhere\n")).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("auth.htpasswd") && said.contains("/nowhere"), "{said}");
 }
 
 #[tokio::test]

@@ -46,7 +46,7 @@ fn wait_for_authentication() {
         "CVE-2024-41110, CVE-2026-34040: authorisation before the body",
         "CVE-2026-33540, CVE-2026-32591 and others: proxies and callbacks (not built)",
     ] {
-        skip("advisories", &format!("{row}: no authentication yet"));
+        skip("advisories", &format!("{row}: tokens, access rules and callbacks are not built"));
     }
 }
 

@@ -58,8 +58,7 @@ impl Watch {
         let first = if heads { interval.min(IDLE_INTERVAL_MAX) } else { interval };
         let now = Instant::now();
         let (requests, received) = (pulse.requests.load(Relaxed), pulse.received.load(Relaxed));
-        let sent =
-            (if heads { pulse.sent.load(Relaxed) } else { pulse.sent.load(Relaxed).wrapping_add(received) }, now);
+        let sent = (moved(&pulse, heads), now);
         let (timer, phase) = (Box::pin(sleep(first)), Phase::Head(now));
         Self { pulse, limits, heads, timer, interval, requests, received, phase, sent }
     }
@@ -82,11 +81,7 @@ impl Watch {
     }
 
     fn look(&mut self, now: Instant) -> Option<Verdict> {
-        let mut sent = self.pulse.sent.load(Relaxed);
-        if !self.heads {
-            // In HTTP/2 a paused download shares the connection with uploads that go on.
-            sent = sent.wrapping_add(self.pulse.received.load(Relaxed));
-        }
+        let sent = moved(&self.pulse, self.heads);
         let waits = self.pulse.blocked.load(Relaxed) || self.pulse.held.load(Relaxed) > 0;
         if !waits || sent.wrapping_sub(self.sent.0) >= PROGRESS_BYTES {
             self.sent = (sent, now);
@@ -111,4 +106,11 @@ impl Watch {
             _ => None,
         }
     }
+}
+
+/// Bytes whose count shows that the client takes its answers. In HTTP/2 a paused download shares the connection with uploads
+/// that go on: there both directions count.
+fn moved(pulse: &Pulse, is_http1: bool) -> u64 {
+    let sent = pulse.sent.load(Relaxed);
+    if is_http1 { sent } else { sent.wrapping_add(pulse.received.load(Relaxed)) }
 }

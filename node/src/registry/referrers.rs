@@ -64,19 +64,23 @@ impl Registry {
         let (mut examined, mut bytes, mut page_bytes) = (0, 0, 0);
         while let Some(digests) = walk.batch()? {
             for digest in digests {
+                if examined >= EXAMINED_MAX || bytes > EXAMINED_BYTES_MAX {
+                    found.next_after = walk.after;
+                    return Ok(found);
+                }
                 // The fallback may list what was never pushed (a sparse index), or what says itself that it belongs elsewhere.
                 let manifest = view.manifest(repository.id, &digest)?;
+                (examined, bytes) = (examined + 1, bytes + manifest.as_ref().map_or(0, Message::encoded_len));
                 let Some(manifest) = manifest.filter(|manifest| belongs(manifest, &subject_bytes)) else {
                     walk.after = Some(digest);
                     continue;
                 };
                 let cost = cost(&manifest);
-                let full = found.page.len() >= limit || page_bytes + cost > PAGE_BYTES_MAX && !found.page.is_empty();
-                if full || examined >= EXAMINED_MAX || bytes > EXAMINED_BYTES_MAX {
+                if found.page.len() >= limit || page_bytes + cost > PAGE_BYTES_MAX && !found.page.is_empty() {
                     found.next_after = walk.after;
                     return Ok(found);
                 }
-                (examined, bytes, walk.after) = (examined + 1, bytes + manifest.encoded_len(), Some(digest));
+                walk.after = Some(digest);
                 if artifact_type.is_none_or(|wanted| manifest.artifact_type.as_deref() == Some(wanted)) {
                     page_bytes += cost;
                     found.page.push(referrer(digest, manifest));

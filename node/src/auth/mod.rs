@@ -7,6 +7,7 @@ mod delay;
 mod grant;
 mod htpasswd;
 mod policy;
+pub mod token;
 
 pub use access::{Access, NotVerified, Passwords};
 pub use caller::Caller;

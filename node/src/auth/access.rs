@@ -1,5 +1,6 @@
-use super::{Caller, Policy, htpasswd::Htpasswd};
+use super::{Caller, Policy, htpasswd::Htpasswd, token::own::Issuer};
 use base64::{Engine, engine::general_purpose::STANDARD};
+use std::sync::Arc;
 
 /// Longest credentials in bytes, encoded.
 const CREDENTIALS_MAX: usize = 4 << 10;
@@ -8,6 +9,7 @@ const CREDENTIALS_MAX: usize = 4 << 10;
 pub struct Access {
     policy: Policy,
     passwords: Option<Passwords>,
+    issuer: Option<Arc<Issuer>>,
 }
 
 /// Users with passwords.
@@ -32,12 +34,22 @@ pub enum NotVerified {
 impl Access {
     /// Anyone may do anything; credentials are not looked at.
     pub fn open() -> Self {
-        Self { policy: Policy::open(), passwords: None }
+        Self { policy: Policy::open(), passwords: None, issuer: None }
     }
 
     /// Every user may do anything, nobody else may do something.
     pub fn users(passwords: Passwords) -> Self {
-        Self { policy: Policy::authenticated(), passwords: Some(passwords) }
+        Self { policy: Policy::authenticated(), passwords: Some(passwords), issuer: None }
+    }
+
+    /// With tokens of the cluster's own service.
+    pub fn with_issuer(self, issuer: Arc<Issuer>) -> Self {
+        Self { issuer: Some(issuer), ..self }
+    }
+
+    /// The cluster's own token service, if it is switched on.
+    pub fn issuer(&self) -> Option<&Issuer> {
+        self.issuer.as_deref()
     }
 
     /// What callers may do.
@@ -57,6 +69,11 @@ impl Access {
 
     /// What a client that lacks a permission is told to do; nothing if credentials would not help.
     pub fn challenge(&self) -> Option<String> {
+        self.password_challenge()
+    }
+
+    /// The same where only passwords help.
+    pub fn password_challenge(&self) -> Option<String> {
         let realm = &self.passwords.as_ref()?.realm;
         let realm: String = realm.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\')).collect();
         Some(format!("Basic realm=\"{realm}\""))

@@ -84,6 +84,12 @@ impl Policy {
         Listing::new(self.clone(), caller.clone())
     }
 
+    /// What the caller may do to `repository`.
+    pub fn permitted(&self, caller: &Caller, repository: &RepositoryName) -> Vec<Right> {
+        let all = [Right::Pull, Right::Push, Right::Delete];
+        all.into_iter().filter(|right| self.permits(caller, *right, repository)).collect()
+    }
+
     pub(super) fn permits(&self, caller: &Caller, right: Right, repository: &RepositoryName) -> bool {
         self.rules_for(caller, right)
             .any(|rule| rule.repositories.iter().any(|pattern| matches(pattern, repository.as_str())))

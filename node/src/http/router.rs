@@ -5,7 +5,7 @@ use super::error::{self, Error};
 use super::limits::{self, Limits, Overloaded, Refusal};
 use super::metrics::Metrics;
 use super::v2::{self, endpoint::Endpoint, endpoint::PathError};
-use super::{headers, ops};
+use super::{headers, ops, token};
 use crate::{
     auth::{Access, Policy},
     lifecycle::{Lifecycle, Readiness},
@@ -61,6 +61,11 @@ impl Front {
     /// Who may do what.
     pub(super) fn policy(&self) -> &Policy {
         self.0.access.policy()
+    }
+
+    /// How callers show who they are.
+    pub(super) fn access(&self) -> &Access {
+        &self.0.access
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
@@ -163,14 +168,22 @@ impl Front {
                 _ => Err(Error::Method { allow: "GET, HEAD" }),
             },
             Route::Probe => ops::probe(head.uri.path(), &self.0.readiness).ok_or(PathError::NotFound.into()),
+            Route::Token => match self.0.access.issuer() {
+                Some(issuer) => token::answer(self, issuer, head, authorization(head)).await,
+                None => Err(PathError::NotFound.into()),
+            },
             Route::Endpoint(endpoint) => self.endpoint(head, endpoint, body).await,
             Route::Nothing(error) => Err((*error).into()),
         };
         result.unwrap_or_else(|error| {
             let mut response = error::respond(&error);
             report(&error, response.status());
+            let challenge = match route {
+                Route::Token => self.0.access.password_challenge(),
+                _ => self.0.access.challenge(),
+            };
             if response.status() == StatusCode::UNAUTHORIZED
-                && let Some(challenge) = self.0.access.challenge()
+                && let Some(challenge) = challenge
             {
                 response.headers_mut().insert(header::WWW_AUTHENTICATE, headers::value(challenge));
             }
@@ -179,20 +192,23 @@ impl Front {
     }
 
     async fn endpoint(&self, head: &Parts, endpoint: &Endpoint, body: &RequestBody) -> Result<Response<Body>, Error> {
-        let mut fields = head.headers.get_all(header::AUTHORIZATION).iter();
-        let authorization = match (fields.next(), fields.next()) {
-            (None, _) => None,
-            // What is no text, or said twice, is nobody's.
-            (Some(field), None) => Some(field.to_str().unwrap_or_default()),
-            (Some(_), Some(_)) => Some(""),
-        };
-        let caller = self.0.access.caller(authorization).await?;
+        let caller = self.0.access.caller(authorization(head)).await?;
         v2::answer(self, head, endpoint, body, &caller).await
     }
 
     fn request_id(&self) -> String {
         let n = self.0.requests.fetch_add(1, Ordering::Relaxed);
         format!("{:08x}{n:08x}", self.0.process)
+    }
+}
+
+/// The header `Authorization`. What is no text, or said twice, is nobody's.
+fn authorization(head: &Parts) -> Option<&str> {
+    let mut fields = head.headers.get_all(header::AUTHORIZATION).iter();
+    match (fields.next(), fields.next()) {
+        (None, _) => None,
+        (Some(field), None) => Some(field.to_str().unwrap_or_default()),
+        (Some(_), Some(_)) => Some(""),
     }
 }
 
@@ -225,6 +241,7 @@ fn overloaded(head: &Parts, route: &Route) -> Option<Error> {
 enum Route {
     Root,
     Probe,
+    Token,
     Endpoint(Endpoint),
     Nothing(PathError),
 }
@@ -234,6 +251,7 @@ impl Route {
         match self {
             Self::Root => "root",
             Self::Probe => "probe",
+            Self::Token => "token",
             Self::Endpoint(endpoint) => endpoint.label(),
             Self::Nothing(_) => "none",
         }
@@ -242,7 +260,7 @@ impl Route {
     fn repository(&self) -> Option<&str> {
         match self {
             Self::Endpoint(endpoint) => endpoint.repository().map(|name| name.as_str()),
-            Self::Root | Self::Probe | Self::Nothing(_) => None,
+            Self::Root | Self::Probe | Self::Token | Self::Nothing(_) => None,
         }
     }
 }
@@ -251,6 +269,7 @@ fn route(head: &Parts) -> Route {
     match head.uri.path() {
         "/" => Route::Root,
         "/livez" | "/readyz" => Route::Probe,
+        "/auth/token" => Route::Token,
         path => match Endpoint::parse(path) {
             Ok(endpoint) => Route::Endpoint(endpoint),
             // To a reader, what cannot be a tag is a manifest that does not exist.

@@ -14,6 +14,7 @@ mod spec_pull;
 mod spec_push;
 mod tags;
 mod tls;
+mod token;
 mod uploads;
 
 use super::{Front, Limits, Metrics, body::Body, server};

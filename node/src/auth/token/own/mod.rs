@@ -121,7 +121,7 @@ impl Issuer {
         let mut known = self.known()?;
         if known.signing().is_none() {
             self.rotate().await?;
-            known = self.look()?;
+            known = self.known()?;
         }
         let key = known.signing().ok_or_else(|| metadata::Error::NoQuorum("there is no key for tokens".to_owned()))?;
         let Settings { cluster_id, service, life, .. } = &self.settings;
@@ -185,6 +185,7 @@ impl Issuer {
         let (key_id, secret) = (key_id.to_vec().into(), secret.to_vec().into());
         let add = wire::AddTokenKey { key_id, secret, rotate_ms, keep_ms: millis(KEEP) };
         let outcome = self.metadata.propose(Command::AddTokenKey(add), Instant::now() + PATIENCE).await?;
+        self.look()?;
         Ok(matches!(outcome, Outcome::Done(wire::Done { count: 1 })))
     }
 

@@ -108,8 +108,14 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         progress: node.config.limits.body_progress,
         ..http::Limits::default()
     };
-    let access_log = node.config.log.access_log;
-    let front = http::Front::new(registry, Arc::new(access), readiness, http_figures.clone(), access_log, limits);
+    let front = http::Front::new(http::Setup {
+        registry,
+        access: Arc::new(access),
+        readiness,
+        metrics: http_figures.clone(),
+        access_log: node.config.log.access_log,
+        limits,
+    });
     let public = listen::listen(public)?;
     info!("serving on {}", public.local_addr()?);
     let requests = node.lifecycle.clone();

@@ -209,7 +209,9 @@ impl Front {
             Err(error) if error::is_about_caller(&error) => {
                 debug!("not permitted: {}", error::with_causes(&error));
                 let wanted = challenge::wanted(endpoint, head);
-                Ok(challenge::respond(&error, access, "http://localhost", &wanted, caller.as_ref().ok()))
+                let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+                let origin = format!("http://{host}");
+                Ok(challenge::respond(&error, access, &origin, &wanted, caller.as_ref().ok()))
             }
             result => result,
         }

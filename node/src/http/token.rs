@@ -6,7 +6,7 @@
 
 use super::{body::Body, error::Error, headers, query::Query, router::Front};
 use crate::auth::{
-    Caller, NotVerified,
+    NotVerified,
     token::{Resource, granted, own},
 };
 use http::{HeaderValue, Method, Response, header, request::Parts};
@@ -38,13 +38,9 @@ pub async fn answer(
     if authorization.is_some_and(|field| !is_basic(field)) {
         return Err(NotVerified::Wrong.into());
     }
-    let caller = front.access().caller(authorization).await?;
+    let caller = front.access().caller(authorization, None).await?;
     let asked = scopes(&Query::of(&head.uri))?;
-    let subject = match &caller {
-        Caller::Anonymous => None,
-        Caller::User(name) => Some(&**name),
-    };
-    let issued = match issuer.issue(subject, granted(&asked, front.policy(), &caller)).await {
+    let issued = match issuer.issue(caller.name(), granted(&asked, front.policy(), &caller)).await {
         Ok(issued) => issued,
         Err(own::Error::TooLarge) => return Err(Error::TooManyScopes),
         Err(own::Error::Metadata(error)) => return Err(error.into()),

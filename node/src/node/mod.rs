@@ -3,13 +3,13 @@
 //! Start: blob store → Raft → the store's marker agrees with the metadata → a barrier through the leader succeeded → the
 //! public port listens. Stop: unready → drain → hand over leadership → checkpoint → end.
 
+mod access;
 mod listen;
 mod operations;
 mod readiness;
 mod store_marker;
 
 use crate::{
-    auth::{Access, Htpasswd, Passwords},
     blobstore::{self, BlobStore},
     config::Config,
     http,
@@ -18,7 +18,11 @@ use crate::{
     raft::{self, RaftStore},
     registry::{LayerUrls, Registry, Settings},
     telemetry,
-    workers::{Supervisor, upload_reaper::UploadReaper},
+    workers::{
+        Supervisor,
+        token_keys::{self, TokenKeys},
+        upload_reaper::UploadReaper,
+    },
 };
 use anyhow::{Context, bail};
 use operations::Operator;
@@ -60,7 +64,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         Some(address) => Some(listen::bind(address).await.context("http.debug.addr")?),
         None => None,
     };
-    let access = access(&config)?;
+    let mut access = access::open(&config)?;
     let public = listen::bind(&config.http.addr).await.context("http.addr")?;
     let tls = config.http.tls.as_ref().map(http::tls::acceptor).transpose().context("http.tls")?;
     let raft = RaftStore::start(&config, &lifecycle, &mut figures).await.context("cluster")?;
@@ -95,13 +99,20 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
             return Ok(());
         }
     };
-    if let Err(error) = result {
-        node.lifecycle.stop();
-        node.raft.shutdown().await;
-        return Err(error);
-    }
+    let cluster_id = match result {
+        Ok(cluster_id) => cluster_id,
+        Err(error) => {
+            node.lifecycle.stop();
+            node.raft.shutdown().await;
+            return Err(error);
+        }
+    };
 
     let metadata: Arc<dyn MetadataStore> = node.raft.clone();
+    if let Some(issuer) = access::issuer(&node.config, &metadata, cluster_id) {
+        supervisor.run(TokenKeys::new(issuer.clone()), token_keys::INTERVAL);
+        access = access.with_issuer(issuer);
+    }
     let registry = Registry::new(metadata.clone(), node.blobs.clone(), node.lifecycle.clone(), node.settings());
     let limits = http::Limits {
         connections: node.config.limits.connections,
@@ -109,8 +120,14 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         progress: node.config.limits.body_progress,
         ..http::Limits::default()
     };
-    let access_log = node.config.log.access_log;
-    let front = http::Front::new(registry, Arc::new(access), readiness, http_figures.clone(), access_log, limits);
+    let front = http::Front::new(http::Setup {
+        registry,
+        access: Arc::new(access),
+        readiness,
+        metrics: http_figures.clone(),
+        access_log: node.config.log.access_log,
+        limits,
+    });
     let public = listen::listen(public)?;
     info!("serving on {}", public.local_addr()?);
     let requests = node.lifecycle.clone();
@@ -121,14 +138,6 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let accepting = node.lifecycle.spawn(serve);
     supervisor.run(UploadReaper::new(metadata, node.blobs.clone()), REAP_INTERVAL);
     node.serve(accepting).await
-}
-
-/// How callers show who they are. Half of the processors may verify passwords, so that guessing does not stop the rest.
-fn access(config: &Config) -> anyhow::Result<Access> {
-    let Some(htpasswd) = &config.htpasswd else { return Ok(Access::open()) };
-    let parallel = std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2));
-    let users = Htpasswd::open(&htpasswd.path, parallel).context("auth.htpasswd")?;
-    Ok(Access::users(Passwords { realm: htpasswd.realm.clone(), users }))
 }
 
 /// What start, watch and stop share.
@@ -166,8 +175,8 @@ impl Node {
         });
     }
 
-    /// Waits for the cluster, ties it to the blob store, and says that it is ready.
-    async fn establish(&self) -> anyhow::Result<()> {
+    /// Waits for the cluster, ties it to the blob store, and says that it is ready. Returns the cluster's id.
+    async fn establish(&self) -> anyhow::Result<String> {
         self.say(Readiness::Starting("waiting for the cluster".into()));
         let cluster_id = loop {
             let barrier = self.raft.barrier(Instant::now() + PATIENCE).await;
@@ -183,7 +192,7 @@ impl Node {
         let leads = || self.raft.is_leader();
         store_marker::establish(&*self.raft, &*self.blobs, &leads, &cluster_id, new_store).await?;
         self.say(Readiness::Ready);
-        Ok(())
+        Ok(cluster_id)
     }
 
     /// Watches readiness until the soft stop, then stops in order.

@@ -1,6 +1,7 @@
 use crate::auth::{Caller, Policy, Right};
 use flotilla_proto::oci::RepositoryName;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// An element of a token's claim `access`, and what a `scope` parameter asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +17,21 @@ pub struct Resource {
 }
 
 impl Resource {
+    /// Actions on a repository.
+    pub fn repository(name: &RepositoryName, actions: &[&str]) -> Self {
+        Self::of("repository", name.as_str(), actions)
+    }
+
+    /// The list of repositories.
+    pub fn catalog() -> Self {
+        Self::of("registry", "catalog", &["*"])
+    }
+
+    fn of(kind: &str, name: &str, actions: &[&str]) -> Self {
+        let actions = actions.iter().map(|action| (*action).to_owned()).collect();
+        Self { kind: kind.to_owned(), name: name.to_owned(), actions }
+    }
+
     /// Parses `type:name:action,action`. A type may carry a class, as in `repository(plugin)`, which means nothing here; a
     /// name may hold a host with a port.
     pub fn parse(scope: &str) -> Option<Self> {
@@ -39,6 +55,12 @@ impl Resource {
     }
 }
 
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.kind, self.name, self.actions.join(","))
+    }
+}
+
 /// What of `asked` the policy permits `caller` now, each name once. Other kinds, and names outside the grammar, are left out.
 pub fn granted(asked: &[Resource], policy: &Policy, caller: &Caller) -> Vec<Resource> {
     let mut granted: Vec<Resource> = Vec::new();
@@ -48,7 +70,7 @@ pub fn granted(asked: &[Resource], policy: &Policy, caller: &Caller) -> Vec<Reso
                 policy.permitted(caller, &name).into_iter().map(Right::as_str).collect()
             }
             // What the list shows is the policy's to say, too.
-            Ok(_) | Err(_) if resource.is_catalog() && policy.admits(caller) => vec!["*"],
+            Ok(_) | Err(_) if resource.is_catalog() && policy.listing(caller).is_some() => vec!["*"],
             Ok(_) | Err(_) => continue,
         };
         let actions = permitted.into_iter().filter(|action| resource.permits(action)).map(str::to_owned);

@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::auth::{
-    Access, Htpasswd, Passwords, Right,
-    token::own::{Issuer, Settings as TokenSettings},
+    Access, Htpasswd, Passwords, Policy, Realm, Right, Signer, Tokens, Verify,
+    token::{
+        Claims, TokenError,
+        own::{Issuer, Settings as TokenSettings},
+    },
 };
 use std::io::Write;
 
@@ -24,7 +27,7 @@ async fn service() -> (Cluster, Issuer) {
     (cluster, issuer())
 }
 
-fn scopes(claims: &crate::auth::token::Claims) -> String {
+fn scopes(claims: &Claims) -> String {
     let texts = claims.access.iter().map(|r| format!("{}:{}:{}", r.kind, r.name, r.actions.join(",")));
     texts.collect::<Vec<_>>().join(" ")
 }
@@ -54,7 +57,7 @@ async fn a_user_gets_a_token_for_what_it_may_do() {
         let body = answer.json();
         let fields: Vec<_> = body.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(fields, ["access_token", "expires_in", "token"], "no issued_at: a wrong clock would count");
-        assert_eq!((&body["token"], &body["expires_in"]), (&body["access_token"], &serde_json::json!(900)));
+        assert_eq!((&body["token"], &body["expires_in"]), (&body["access_token"], &serde_json::json!(300)));
         let claims = issuer.verify(body["token"].as_str().unwrap()).await.unwrap();
         assert_eq!(claims.subject.as_deref(), Some("ann"));
         assert_eq!(scopes(&claims), expected, "{query}");
@@ -69,7 +72,7 @@ async fn nobody_gets_a_token_for_nothing_and_it_says_so() {
     let (cluster, issuer) = service().await;
     let answer = cluster.get("/auth/token?scope=repository:a:pull,push&scope=registry:catalog:*").await.expect(200);
     let claims = issuer.verify(answer.json()["token"].as_str().unwrap()).await.unwrap();
-    assert_eq!(claims, crate::auth::token::Claims { subject: None, access: vec![] });
+    assert_eq!(claims, Claims { subject: None, access: vec![] });
 }
 
 #[tokio::test]
@@ -134,4 +137,56 @@ async fn a_registry_without_the_service_has_no_such_page() {
     for path in ["/auth/token/", "/auth", "/auth/", "/auth/tokens", "/Auth/token"] {
         cluster.get(path).await.expect(404);
     }
+}
+
+#[tokio::test]
+async fn a_token_that_cannot_be_verified_now_is_not_refused() {
+    struct CutOff;
+    #[async_trait::async_trait]
+    impl Verify for CutOff {
+        async fn verify(&self, _: &str) -> Result<Claims, TokenError> {
+            Err(TokenError::Unavailable)
+        }
+    }
+    let (verifier, realm, service) = (Arc::new(CutOff), Realm::Here("/auth/token".into()), "x".into());
+    let tokens = Tokens { verifier, realm, service, signer: Signer::Cluster };
+    let cluster = Cluster::accessed(1, Access::new(Policy::authenticated(), None, Some(tokens))).await;
+    for path in ["/v2/", "/v2/a/manifests/v1"] {
+        let answer = cluster.send(Method::GET, path, &[("authorization", "Bearer a.b.c")], "").await.expect(503);
+        assert_eq!((answer.field("retry-after"), answer.field("www-authenticate")), ("5", ""), "it would log in again");
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_used_where_the_challenge_says() {
+    let (cluster, _) = service().await;
+    let digest = digest_of(b"abc");
+    let push = format!("/v2/a/b/blobs/uploads/?digest={digest}");
+    let refused = cluster.send(Method::POST, &push, &[], "abc").await.expect(401);
+    let challenge = refused.field("www-authenticate").to_owned();
+    let scope = "scope=\"repository:a/b:pull,push\"";
+    assert!(challenge.starts_with("Bearer realm=") && challenge.contains(scope), "{challenge}");
+    let token = async |scope: &str| {
+        let path = format!("/auth/token?service=registry.example&scope={scope}");
+        let answer = cluster.send(Method::GET, &path, &[ANN], "").await.expect(200);
+        format!("Bearer {}", answer.json()["token"].as_str().unwrap())
+    };
+    let (writes, reads) = (token("repository:a/b:pull,push").await, token("repository:a/b:pull").await);
+    let other = token("repository:a/c:*").await;
+    let send = async |method: Method, path: &str, token: &str, body: &'static str| {
+        cluster.send(method, path, &[("authorization", token)], body).await
+    };
+    for token in [&reads, &other] {
+        send(Method::POST, &push, token, "abc").await.expect(401);
+    }
+    send(Method::POST, &push, &writes, "abc").await.expect(201);
+    let blob = format!("/v2/a/b/blobs/{digest}");
+    for token in [&reads, &writes] {
+        assert_eq!(&send(Method::GET, &blob, token, "").await.expect(200).body[..], b"abc");
+        send(Method::DELETE, &blob, token, "").await.expect(401);
+    }
+    send(Method::GET, &blob, &other, "").await.expect(401);
+    let flip = |token: &str| format!("{}{}", &token[..token.len() - 1], if token.ends_with('A') { 'B' } else { 'A' });
+    send(Method::GET, &blob, &flip(&reads), "").await.expect(401);
+    send(Method::GET, &blob, "Bearer eyJhbGciOiJub25lIn0.e30.", "").await.expect(401);
 }

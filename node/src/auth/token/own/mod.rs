@@ -56,10 +56,10 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Tokens for a quarter of an hour, a key for a day.
+    /// Tokens for five minutes, a key for a day.
     pub fn new(cluster_id: impl Into<String>, service: impl Into<String>) -> Self {
         let (cluster_id, service) = (cluster_id.into(), service.into());
-        Self { cluster_id, service, life: Duration::from_secs(900), rotation: Duration::from_secs(24 * 3600) }
+        Self { cluster_id, service, life: Duration::from_secs(300), rotation: Duration::from_secs(24 * 3600) }
     }
 }
 

@@ -233,6 +233,7 @@ impl Reader {
             storage,
             validation: self.validation(),
             htpasswd: self.htpasswd(),
+            token: self.token(),
             cluster,
             data_dir,
         }

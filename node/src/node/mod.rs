@@ -124,6 +124,8 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
 
 /// How callers show who they are. Half of the processors may verify passwords, so that guessing does not stop the rest.
 fn access(config: &Config) -> anyhow::Result<Access> {
+    // Until they are asked for by `Access`, nobody may believe that they are.
+    anyhow::ensure!(config.token.is_none(), "auth.token: bearer tokens are not built");
     let Some(htpasswd) = &config.htpasswd else { return Ok(Access::open()) };
     let parallel = std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2));
     let users = Htpasswd::open(&htpasswd.path, parallel).context("auth.htpasswd")?;

@@ -1,8 +1,11 @@
 //! Bearer tokens (RFC 6750) in the shape of the distribution project's token authentication: a signed list of what the
-//! bearer may do, by which the bearer need not be known here. `resource` holds the words of that list.
+//! bearer may do, by which the bearer need not be known here. `resource` holds the words of that
+//! list; `external` verifies the tokens of a server elsewhere.
 
+mod external;
 mod resource;
 
+pub use external::{External, KeysError};
 pub use resource::Resource;
 
 use super::Right;

@@ -74,7 +74,7 @@ impl Files {
 
     /// The keys of the present files; the last good ones while these cannot be used.
     pub(super) async fn keys(&self) -> Arc<Keys> {
-        let last = self.last.lock().expect("no holder panics").clone();
+        let last = self.last();
         if last.looked.elapsed() < FRESH {
             return last.keys.clone();
         }
@@ -107,6 +107,16 @@ impl Files {
         let last = Last { contents, keys: keys.clone(), looked: Instant::now() };
         *self.last.lock().expect("no holder panics") = Arc::new(last);
         keys
+    }
+
+    fn last(&self) -> Arc<Last> {
+        self.last.lock().expect("no holder panics").clone()
+    }
+
+    /// Without a look at the files.
+    #[cfg(test)]
+    pub(super) fn last_keys(&self) -> Arc<Keys> {
+        self.last().keys.clone()
     }
 }
 

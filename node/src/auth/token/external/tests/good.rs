@@ -21,6 +21,9 @@ fn every_algorithm_verifies_by_every_way_to_name_the_key() {
         let own = signer.certificate("own", true, None);
         let spki = pem("PUBLIC KEY", &signer.spki());
         let leaf = signer.certificate("leaf", false, Some(&issuer));
+        let mut params = params("leaf for TLS", false);
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+        let tls = params.signed_by(&signer.pair, &issuer).unwrap();
         let deep = signer.certificate("deep", false, Some(&middle.issuer("middle")));
         let mut certified_jwk = signer.jwk.clone();
         certified_jwk["x5c"] = x5c(&[&leaf]);
@@ -38,6 +41,7 @@ fn every_algorithm_verifies_by_every_way_to_name_the_key() {
             ("set, name", &by_name, json!({"kid": "2026-11"})),
             ("root itself as chain", &by_certificate, json!({"x5c": x5c(&[&own])})),
             ("leaf of root", &by_root, json!({"x5c": x5c(&[&leaf])})),
+            ("leaf for TLS", &by_root, json!({"x5c": x5c(&[&tls])})),
             ("leaf and root", &by_root, json!({"x5c": x5c(&[&leaf, &root]), "kid": "unknown"})),
             ("leaf, intermediate", &by_root, json!({"x5c": x5c(&[&deep, &intermediate])})),
             ("trusted jwk", &by_jwks, json!({"jwk": signer.jwk})),

@@ -186,6 +186,6 @@ fn trusting(bundle: Option<String>, jwks: Option<Value>) -> External {
 impl External {
     /// Verifies with the keys that were read first.
     fn verify_now(&self, token: &str) -> Result<Claims, TokenError> {
-        futures_util::FutureExt::now_or_never(self.verify(token)).expect("the files are fresh")
+        self.check(token, &self.files.last_keys())
     }
 }

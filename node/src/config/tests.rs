@@ -125,6 +125,8 @@ fn what_would_take_effect_is_refused_and_what_would_not_is_a_notice() {
         ("auth: {token: {realm: x, service: r, issuer: i, jwks: /k, autoredirect: true, autoredirectpath: t}}", false),
         ("auth: {token: {realm: 'https://a/t', service: r, issuer: i, jwks: /k, signingalgorithms: [ES256]}}", true),
         ("auth: {token: {realm: 'https://a/t', service: r, issuer: i, jwks: /k, signingalgorithms: RS256}}", true),
+        ("auth: {token: {realm: 'https://a', service: r, issuer: i, jwks: /k}, htpasswd: {realm: x, path: /x}}", true),
+        ("auth: {token: {realm: 'https://a', service: r, issuer: i, jwks: /k}, none: }", false),
         ("auth: {token: {realm: 'https://a/t', service: r, issuer: i, jwks: /k, signingalgorithms: []}}", false),
         ("auth: {token: {realm: 'https://a/t', service: r, issuer: i, jwks: /k, signingalgorithms: [none]}}", false),
         ("auth: {token: {realm: 'https://a/t', service: r, issuer: i, jwks: /k, signingalgorithms: [HS256]}}", false),
@@ -248,4 +250,46 @@ fn the_manual_is_fresh() {
         std::fs::write(&path, manual()).unwrap();
     }
     assert!(std::fs::read_to_string(&path).unwrap_or_default() == manual(), "run with FLOTILLA_WRITE_DOCS=1");
+}
+
+#[test]
+fn access_rules_are_checked_and_tokens_follow_from_them() {
+    const USERS: &str = "storage: {filesystem: {}}\nauth: {htpasswd: {realm: r, path: p}}\n";
+    let access = |text: &str| loaded(&format!("{USERS}access: {text}"), &[]).map(|loaded| loaded.config.access);
+    assert!(matches!(access("{}"), Ok(Access { rules: None, tokens: None })));
+    let mixed = access(
+        "{rules: [{repositories: [a/**], users: $all, rights: pull}, {repositories: ['**'], users: [ann, 7, $authenticated], \
+         rights: [push, delete]}]}",
+    )
+    .unwrap();
+    let second = AccessRule {
+        repositories: vec!["**".into()],
+        users: vec![Users::Named("ann".into()), Users::Named("7".into()), Users::Authenticated],
+        rights: vec![Right::Push, Right::Delete],
+    };
+    assert_eq!(mixed.rules.unwrap()[1], second);
+    assert_eq!(mixed.tokens.unwrap().expiration, Duration::from_secs(300));
+    let own =
+        access("{rules: [{repositories: a, users: $authenticated, rights: pull}], tokens: {expiration: 1m}}").unwrap();
+    assert!(own.tokens.is_none());
+    let on = access("{tokens: {enabled: true, expiration: 1m}}").unwrap();
+    assert_eq!(on.tokens.unwrap().expiration, Duration::from_secs(60));
+
+    for (text, key) in [
+        ("{rules: x}", "access.rules"),
+        ("{rules: [x]}", "access.rules"),
+        ("{rules: [{repositories: a, users: ann}]}", "access.rules"),
+        ("{rules: [{repositories: A, users: ann, rights: pull}]}", "access.rules"),
+        ("{rules: [{repositories: a, users: $ann, rights: pull}]}", "access.rules"),
+        ("{rules: [{repositories: a, users: ann, rights: admin}]}", "access.rules"),
+        ("{rules: [{repositories: a, users: ann, rights: pull, deny: x}]}", "access.rules"),
+        ("{tokens: {enabled: true, expiration: 1s}}", "access.tokens.expiration"),
+        ("{tokens: {enable: true}}", "access.tokens.enable"),
+    ] {
+        assert_eq!(wrong(&format!("{USERS}access: {text}"), &[]), [key], "{text}");
+    }
+    let nobody = "storage: {filesystem: {}}\naccess: {tokens: {enabled: true}, rules: [{repositories: a, users: ann, rights: pull}]}";
+    assert_eq!(wrong(nobody, &[]), ["access.rules", "access.tokens.enabled"]);
+    let public = "storage: {filesystem: {}}\naccess: {rules: [{repositories: a, users: $all, rights: pull}]}";
+    assert!(loaded(public, &[]).unwrap().config.access.tokens.is_none());
 }

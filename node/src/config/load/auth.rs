@@ -9,7 +9,7 @@ impl Reader {
     pub(super) fn htpasswd(&self) -> Option<Htpasswd> {
         let (realm, path) = (self.text("auth.htpasswd.realm"), self.text("auth.htpasswd.path"));
         let methods = self.get("auth").and_then(Value::as_object).map(|auth| auth.keys().cloned().collect::<Vec<_>>());
-        if let Some(methods) = methods.filter(|methods| methods.len() > 1) {
+        if let Some(methods) = methods.filter(|methods| methods.len() > 1 && methods != &["htpasswd", "token"]) {
             let fix = "keep one; with variables, REGISTRY_AUTH=<method> replaces the method of the file";
             self.mistake("auth", format!("several methods are named: {}", methods.join(", ")), fix);
         }
@@ -22,6 +22,7 @@ impl Reader {
         }
         Some(Htpasswd { realm: realm?, path: path?.into() })
     }
+
     pub(super) fn token(&self) -> Option<TokenAuth> {
         let required = ["auth.token.realm", "auth.token.service", "auth.token.issuer"];
         let [realm, service, issuer] = required.map(|path| self.text(path));

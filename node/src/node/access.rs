@@ -1,0 +1,53 @@
+//! From the configuration to how callers show who they are, and what they may do.
+
+use crate::{
+    auth::{Access, Htpasswd, Passwords, Policy, Realm, Right, Rule, Signer, Tokens, Who, token::External},
+    config::{self, AccessRule, Config, Users},
+};
+use anyhow::Context;
+use std::sync::Arc;
+
+/// Opens the files of passwords and of keys.
+pub(super) fn open(config: &Config) -> anyhow::Result<Access> {
+    let passwords = config.htpasswd.as_ref().map(passwords).transpose()?;
+    let tokens = config.token.as_ref().map(tokens).transpose()?;
+    let policy = match &config.access.rules {
+        Some(rules) => Policy::new(rules.iter().map(rule).collect()),
+        None if passwords.is_some() || tokens.is_some() => Policy::authenticated(),
+        None => Policy::open(),
+    };
+    Ok(Access::new(policy, passwords, tokens))
+}
+
+/// Half of the processors may verify passwords, so that guessing does not stop the rest.
+fn passwords(htpasswd: &config::Htpasswd) -> anyhow::Result<Passwords> {
+    let parallel = std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2));
+    let users = Htpasswd::open(&htpasswd.path, parallel).context("auth.htpasswd")?;
+    Ok(Passwords { realm: htpasswd.realm.clone(), users })
+}
+
+fn tokens(token: &config::TokenAuth) -> anyhow::Result<Tokens> {
+    Ok(Tokens {
+        verifier: Arc::new(External::open(token).context("auth.token")?),
+        realm: match &token.redirect_path {
+            Some(path) => Realm::Here(path.clone()),
+            None => Realm::Url(token.realm.clone()),
+        },
+        service: token.service.clone(),
+        signer: Signer::External,
+    })
+}
+
+fn rule(rule: &AccessRule) -> Rule {
+    let who = rule.users.iter().map(|users| match users {
+        Users::Anyone => Who::Anyone,
+        Users::Authenticated => Who::Authenticated,
+        Users::Named(name) => Who::User(name.clone()),
+    });
+    let rights = rule.rights.iter().map(|right| match right {
+        config::Right::Pull => Right::Pull,
+        config::Right::Push => Right::Push,
+        config::Right::Delete => Right::Delete,
+    });
+    Rule { repositories: rule.repositories.clone(), who: who.collect(), rights: rights.collect() }
+}

@@ -125,6 +125,8 @@ fn what_would_take_effect_is_refused_and_what_would_not_is_a_notice() {
         ("auth: {token: {realm: x, service: r, issuer: i, jwks: /k, autoredirect: true, autoredirectpath: t}}", false),
         ("auth: {token: {realm: 'https://a/t', service: r, issuer: i, jwks: /k, signingalgorithms: [ES256]}}", true),
         ("auth: {token: {realm: 'https://a/t', service: r, issuer: i, jwks: /k, signingalgorithms: RS256}}", true),
+        ("auth: {token: {realm: 'https://a', service: r, issuer: i, jwks: /k}, htpasswd: {realm: x, path: /x}}", true),
+        ("auth: {token: {realm: 'https://a', service: r, issuer: i, jwks: /k}, none: }", false),
         ("auth: {token: {realm: 'https://a/t', service: r, issuer: i, jwks: /k, signingalgorithms: []}}", false),
         ("auth: {token: {realm: 'https://a/t', service: r, issuer: i, jwks: /k, signingalgorithms: [none]}}", false),
         ("auth: {token: {realm: 'https://a/t', service: r, issuer: i, jwks: /k, signingalgorithms: [HS256]}}", false),

@@ -8,9 +8,9 @@ use super::limits::{self, Limits, Overloaded, Refusal};
 use super::metrics::Metrics;
 use super::origin::{Origin, Origins};
 use super::v2::{self, endpoint::Endpoint, endpoint::PathError};
-use super::{challenge, headers, ops};
+use super::{challenge, headers, ops, token};
 use crate::{
-    auth::{Access, Caller, Policy},
+    auth::{Access, Caller, NotVerified, Policy},
     lifecycle::{Lifecycle, Readiness},
     registry::{self, Registry},
 };
@@ -86,6 +86,11 @@ impl Front {
     pub(super) fn admits(&self, caller: &Caller) -> bool {
         let access = &self.0.setup.access;
         access.policy().admits(caller) && !(access.has_tokens() && *caller == Caller::Anonymous)
+    }
+
+    /// How callers show who they are.
+    pub(super) fn access(&self) -> &Access {
+        &self.0.setup.access
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
@@ -194,13 +199,32 @@ impl Front {
                 _ => Err(Error::Method { allow: route.methods() }),
             },
             Route::Probe(path) => ops::probe(path, &self.0.setup.readiness).ok_or(PathError::NotFound.into()),
+            Route::Token => match self.access().issuer() {
+                Some(issuer) => token::answer(self, issuer, head, authorization(head), user).await,
+                None => Err(PathError::NotFound.into()),
+            },
             Route::Endpoint(endpoint) => self.endpoint(head, endpoint, body, origin, user).await,
         };
         result.unwrap_or_else(|error| {
-            let response = error::respond(&error);
+            let mut response = error::respond(&error);
             report(&error, response.status());
+            if response.status() == StatusCode::UNAUTHORIZED
+                && let Some(challenge) = self.access().password_challenge()
+            {
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, headers::value(challenge));
+            }
             response
         })
+    }
+
+    /// Who sends a request; `user` learns the name.
+    pub(super) async fn caller(&self, head: &Parts, user: &OnceLock<String>) -> Result<Caller, NotVerified> {
+        let client = head.extensions.get::<Client>().map(|client| client.0);
+        let caller = self.access().caller(authorization(head), client).await?;
+        if let Some(name) = caller.name() {
+            let _ = user.set(name.to_owned());
+        }
+        Ok(caller)
     }
 
     /// Whether web pages of other origins may read answers.
@@ -216,19 +240,8 @@ impl Front {
         origin: &Origin<'_>,
         user: &OnceLock<String>,
     ) -> Result<Response<Body>, Error> {
-        let mut fields = head.headers.get_all(header::AUTHORIZATION).iter();
-        let authorization = match (fields.next(), fields.next()) {
-            (None, _) => None,
-            // What is no text, or said twice, is nobody's.
-            (Some(field), None) => Some(field.to_str().unwrap_or_default()),
-            (Some(_), Some(_)) => Some(""),
-        };
-        let access = &*self.0.setup.access;
-        let client = head.extensions.get::<Client>().map(|client| client.0);
-        let caller = access.caller(authorization, client).await;
-        if let Some(name) = caller.as_ref().ok().and_then(Caller::name) {
-            let _ = user.set(name.to_owned());
-        }
+        let access = self.access();
+        let caller = self.caller(head, user).await;
         let result = match &caller {
             Ok(caller) => v2::answer(self, head, endpoint, body, caller, origin).await,
             Err(error) => Err((*error).into()),
@@ -246,6 +259,16 @@ impl Front {
     fn request_id(&self) -> String {
         let n = self.0.requests.fetch_add(1, Ordering::Relaxed);
         format!("{:08x}{n:08x}", self.0.process)
+    }
+}
+
+/// The header `Authorization`. What is no text, or said twice, is nobody's.
+fn authorization(head: &Parts) -> Option<&str> {
+    let mut fields = head.headers.get_all(header::AUTHORIZATION).iter();
+    match (fields.next(), fields.next()) {
+        (None, _) => None,
+        (Some(field), None) => Some(field.to_str().unwrap_or_default()),
+        (Some(_), Some(_)) => Some(""),
     }
 }
 
@@ -299,6 +322,7 @@ fn overloaded(head: &Parts, route: &Route) -> Option<Error> {
 enum Route {
     Root,
     Probe(&'static str),
+    Token,
     Endpoint(Endpoint),
     Nothing(PathError),
 }
@@ -308,6 +332,7 @@ impl Route {
         match self {
             Self::Root => "root",
             Self::Probe(_) => "probe",
+            Self::Token => "token",
             Self::Endpoint(endpoint) => endpoint.label(),
             Self::Nothing(_) => "none",
         }
@@ -316,14 +341,14 @@ impl Route {
     fn methods(&self) -> &'static str {
         match self {
             Self::Endpoint(endpoint) => endpoint.methods(),
-            Self::Root | Self::Probe(_) | Self::Nothing(_) => "GET, HEAD",
+            Self::Root | Self::Probe(_) | Self::Token | Self::Nothing(_) => "GET, HEAD",
         }
     }
 
     fn repository(&self) -> Option<&str> {
         match self {
             Self::Endpoint(endpoint) => endpoint.repository().map(|name| name.as_str()),
-            Self::Root | Self::Probe(_) | Self::Nothing(_) => None,
+            Self::Root | Self::Probe(_) | Self::Token | Self::Nothing(_) => None,
         }
     }
 }
@@ -336,6 +361,7 @@ fn route(head: &Parts, origins: &Origins) -> Route {
         "/" => Route::Root,
         "/livez" => Route::Probe("/livez"),
         "/readyz" => Route::Probe("/readyz"),
+        "/auth/token" if inner.is_some() => Route::Token,
         path if inner.is_some() => match Endpoint::parse(path) {
             Ok(endpoint) => Route::Endpoint(endpoint),
             // To a reader, what cannot be a tag is a manifest that does not exist.

@@ -96,8 +96,9 @@ pub(super) const KEYS: &[Key] = &[
     ),
     honoured(
         "http.trustedproxies",
-        "addresses and blocks of the proxies whose `Forwarded`, `X-Forwarded-For`, `-Proto` and `-Host` are believed; \
-         default: none. A client on a Unix socket is always believed",
+        "addresses and blocks of the proxies whose `Forwarded`, `X-Forwarded-For`, `-Proto` and `-Host` are believed; if \
+         given (`[]`: clients connect directly), wrong passwords also slow down the address that they come from; default: \
+         none. A client on a Unix socket is always believed",
     ),
     honoured("http.headers", "headers of every answer, a list of values each; they also make CORS; default: none"),
     honoured("http.http2.disabled", "HTTP/1.1 only; default `false`"),

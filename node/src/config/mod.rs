@@ -18,8 +18,8 @@ mod value;
 pub use docs::manual;
 pub use load::{DEFAULT_FILES, Loaded, from_yaml, load};
 pub use mistake::{Mistake, Mistakes, Notice};
-pub use signing::SigningAlgorithm;
 pub use network::Network;
+pub use signing::SigningAlgorithm;
 
 use http::HeaderMap;
 use regex::Regex;
@@ -100,7 +100,7 @@ pub struct Http {
     /// `headers`: of every answer
     pub headers: HeaderMap,
     /// `trustedproxies`: who may say for whom he asks
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Option<Vec<Network>>,
     /// `http2.disabled`, negated
     pub http2: bool,
     /// `debug.addr`: the ops address; absent: none

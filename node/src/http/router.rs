@@ -220,6 +220,7 @@ impl Front {
     /// Who sends a request; `user` learns the name.
     pub(super) async fn caller(&self, head: &Parts, user: &OnceLock<String>) -> Result<Caller, NotVerified> {
         let client = head.extensions.get::<Client>().map(|client| client.0);
+        let client = client.filter(|_| self.0.setup.origins.know_clients());
         let caller = self.access().caller(authorization(head), client).await?;
         if let Some(name) = caller.name() {
             let _ = user.set(name.to_owned());

@@ -74,9 +74,9 @@ impl Reader {
         })
     }
 
-    fn trusted_proxies(&self) -> Vec<Network> {
+    fn trusted_proxies(&self) -> Option<Vec<Network>> {
         let texts: Vec<String> = match self.set("http.trustedproxies") {
-            None => Vec::new(),
+            None => return None,
             Some(Value::Array(items)) => {
                 items.iter().map(|item| item.as_str().unwrap_or_default().to_owned()).collect()
             }
@@ -86,10 +86,10 @@ impl Reader {
             }
         };
         let parsed: Option<Vec<Network>> = texts.iter().map(|text| text.parse().ok()).collect();
-        parsed.unwrap_or_else(|| {
+        parsed.or_else(|| {
             let fix = "write a list like `[10.0.0.5, 172.16.0.0/12, 'fd00::/8']`";
             self.mistake("http.trustedproxies", "expected addresses and blocks of addresses", fix);
-            Vec::new()
+            None
         })
     }
 

@@ -79,7 +79,7 @@ impl Answer {
             let values: Vec<_> =
                 self.fields.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str()).collect();
             if !values.is_empty() {
-                add(name, values.join(" | "));
+                add(name, sorted_scopes(&values.join(" | ")));
             }
         }
         if self.header("docker-upload-uuid").is_some() {
@@ -119,6 +119,23 @@ impl Answer {
         }
         facts
     }
+}
+
+/// A challenge with its scopes, and the actions of each, in order: registry:2 writes them as they fall out of a map.
+fn sorted_scopes(text: &str) -> String {
+    let Some((front, rest)) = text.split_once("scope=\"") else { return text.to_owned() };
+    let Some((scopes, end)) = rest.split_once('"') else { return text.to_owned() };
+    let mut scopes: Vec<String> = scopes
+        .split(' ')
+        .map(|scope| {
+            let (name, actions) = scope.rsplit_once(':').unwrap_or((scope, ""));
+            let mut actions: Vec<_> = actions.split(',').collect();
+            actions.sort_unstable();
+            format!("{name}:{}", actions.join(","))
+        })
+        .collect();
+    scopes.sort_unstable();
+    format!("{front}scope=\"{}\"{end}", scopes.join(" "))
 }
 
 /// Short text as it is, without the boundary of its parts; the digest of anything else.

@@ -15,10 +15,10 @@ pub fn groups(material: &Material) -> Vec<Group> {
 fn strangers(material: &Material) -> Vec<Step> {
     let digest = &material.layer.digest;
     vec![
-        get("/"),
+        get("/").rule("root"),
         get("/v2/"),
         head("/v2/"),
-        get("/v2"),
+        get("/v2").rule("slashes"),
         get("/v2/_catalog"),
         get("/v2/team/app/tags/list"),
         get("/v2/team/app/manifests/v1"),
@@ -31,8 +31,8 @@ fn strangers(material: &Material) -> Vec<Step> {
         post("/v2/team/app/blobs/uploads/"),
         post(format!("/v2/team/app/blobs/uploads/?mount={digest}&from=team/other")),
         get("/v2/team/app/blobs/uploads/6ba7b810-9dad-41d1-80b4-00c04fd430c8"),
-        get("/v2/Team/tags/list"),
-        get("/v2/team/app/unknown"),
+        get("/v2/Team/tags/list").rule("not-json").rule("name"),
+        get("/v2/team/app/unknown").rule("not-json"),
     ]
 }
 

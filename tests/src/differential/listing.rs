@@ -16,16 +16,16 @@ pub fn steps(material: &Material) -> Vec<Step> {
 
 fn base() -> Vec<Step> {
     vec![
-        get("/"),
-        head("/"),
+        get("/").rule("root"),
+        head("/").rule("root"),
         get("/v2/"),
         head("/v2/"),
-        get("/v2"),
-        post("/v2/"),
-        put("/v2/", b""),
-        delete("/v2/"),
-        ask("OPTIONS", "/v2/"),
-        get("/v1/_ping"),
+        get("/v2").rule("slashes"),
+        post("/v2/").rule("base-methods"),
+        put("/v2/", b"").rule("base-methods"),
+        delete("/v2/").rule("base-methods"),
+        ask("OPTIONS", "/v2/").rule("options"),
+        get("/v1/_ping").rule("not-json"),
         get("/v2/?ns=docker.io"),
         get("/v2/").field("Accept", "text/html"),
     ]
@@ -47,13 +47,13 @@ fn pushed(material: &Material, repository: &str, tags: &[&str]) -> Vec<Step> {
 }
 
 fn catalog(material: &Material) -> Vec<Step> {
-    let mut steps = vec![get("/v2/_catalog"), head("/v2/_catalog")];
+    let mut steps = vec![get("/v2/_catalog"), head("/v2/_catalog").rule("head-of-lists")];
     steps.extend(pushed(material, "alpha", &["v1"]));
     steps.extend(pushed(material, "alpha/beta", &["v1"]));
     steps.extend(pushed(material, "gamma", &["v1"]));
     steps.extend([
         get("/v2/_catalog"),
-        head("/v2/_catalog"),
+        head("/v2/_catalog").rule("head-of-lists"),
         get("/v2/_catalog?n=1"),
         get("/v2/_catalog?n=2"),
         get("/v2/_catalog?n=1&last=alpha"),
@@ -62,11 +62,11 @@ fn catalog(material: &Material) -> Vec<Step> {
         get("/v2/_catalog?last=alpha%2Fbeta"),
         get("/v2/_catalog?n=5&last=zzz"),
         get("/v2/_catalog?n=0"),
-        get("/v2/_catalog?n=-1"),
-        get("/v2/_catalog?n=many"),
-        get("/v2/_catalog/"),
-        post("/v2/_catalog"),
-        delete("/v2/_catalog"),
+        get("/v2/_catalog?n=-1").rule("page-size"),
+        get("/v2/_catalog?n=many").rule("page-size"),
+        get("/v2/_catalog/").rule("slashes"),
+        post("/v2/_catalog").rule("not-json").rule("head-of-lists"),
+        delete("/v2/_catalog").rule("not-json").rule("head-of-lists"),
     ]);
     steps
 }
@@ -74,20 +74,20 @@ fn catalog(material: &Material) -> Vec<Step> {
 fn tags(material: &Material) -> Vec<Step> {
     let mut steps = pushed(material, "team/app", &["v2", "v1", "latest", "V3", "1.0"]);
     steps.extend([
-        get("/v2/team/app/tags/list"),
-        head("/v2/team/app/tags/list"),
+        get("/v2/team/app/tags/list").rule("tags-order"),
+        head("/v2/team/app/tags/list").rule("head-of-lists"),
         get("/v2/nothing/here/tags/list"),
-        head("/v2/nothing/here/tags/list"),
-        get("/v2/team/app/tags/list?n=2"),
-        get("/v2/team/app/tags/list?n=2&last=V3"),
-        get("/v2/team/app/tags/list?n=0"),
-        get("/v2/team/app/tags/list?n=none"),
-        get("/v2/team/app/tags/list?last=latest"),
-        get("/v2/Team/tags/list"),
-        post("/v2/team/app/tags/list"),
-        delete("/v2/team/app/tags/list"),
-        get("/v2/team/app/tags/list/"),
-        get("/v2/team/app/tags/v1"),
+        head("/v2/nothing/here/tags/list").rule("head-of-lists"),
+        get("/v2/team/app/tags/list?n=2").rule("tags-pages"),
+        get("/v2/team/app/tags/list?n=2&last=V3").rule("tags-pages"),
+        get("/v2/team/app/tags/list?n=0").rule("tags-pages"),
+        get("/v2/team/app/tags/list?n=none").rule("page-size"),
+        get("/v2/team/app/tags/list?last=latest").rule("tags-pages"),
+        get("/v2/Team/tags/list").rule("not-json").rule("name"),
+        post("/v2/team/app/tags/list").rule("not-json").rule("head-of-lists"),
+        delete("/v2/team/app/tags/list").rule("not-json").rule("head-of-lists"),
+        get("/v2/team/app/tags/list/").rule("slashes"),
+        get("/v2/team/app/tags/v1").rule("not-json"),
     ]);
     steps
 }
@@ -95,22 +95,22 @@ fn tags(material: &Material) -> Vec<Step> {
 fn paths(material: &Material) -> Vec<Step> {
     let digest = &material.layer.digest;
     vec![
-        get("/v2/team/app"),
-        get("/v2/team/app/"),
-        get("/v2/team//app/tags/list"),
-        get("/v2/team/./app/tags/list"),
-        get("/v2/team/x/../app/tags/list"),
-        get("/v2//tags/list"),
-        get("/v2/team%2Fapp/tags/list"),
-        get("/V2/"),
-        get("/v2/team/app/manifests/"),
-        get("/v2/team/app/blobs/"),
-        get("/v2/team/app/unknown/v1"),
-        get("/metrics"),
-        get("/debug/health"),
-        get(format!("/v2/{}/tags/list", "a".repeat(300))),
-        get(format!("/v2/team-/blobs/{digest}")),
+        get("/v2/team/app").rule("not-json"),
+        get("/v2/team/app/").rule("not-json"),
+        get("/v2/team//app/tags/list").rule("slashes"),
+        get("/v2/team/./app/tags/list").rule("slashes"),
+        get("/v2/team/x/../app/tags/list").rule("slashes"),
+        get("/v2//tags/list").rule("slashes"),
+        get("/v2/team%2Fapp/tags/list").rule("escaped-slash"),
+        get("/V2/").rule("not-json"),
+        get("/v2/team/app/manifests/").rule("not-json"),
+        get("/v2/team/app/blobs/").rule("not-json"),
+        get("/v2/team/app/unknown/v1").rule("not-json"),
+        get("/metrics").rule("not-json"),
+        get("/debug/health").rule("not-json"),
+        get(format!("/v2/{}/tags/list", "a".repeat(300))).rule("name"),
+        get(format!("/v2/team-/blobs/{digest}")).rule("not-json").rule("name"),
         get(format!("/v2/team__app/blobs/{digest}")),
-        get(format!("/v2/team___app/blobs/{digest}")),
+        get(format!("/v2/team___app/blobs/{digest}")).rule("not-json").rule("name"),
     ]
 }

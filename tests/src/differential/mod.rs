@@ -34,6 +34,8 @@ pub struct Group {
     pub variables: Vec<(&'static str, String)>,
     /// What the public port speaks.
     pub speech: Speech,
+    /// Rules that any of its answers may follow.
+    pub rules: Vec<&'static str>,
     /// The requests, in order.
     pub steps: Vec<Step>,
 }
@@ -42,7 +44,8 @@ impl Group {
     /// A group on the default configuration and these further sections.
     pub fn new(name: &'static str, sections: &str, steps: Vec<Step>) -> Self {
         let config = format!("{DEFAULT}{sections}");
-        Self { name, config, variables: Vec::new(), speech: Speech::Plain, steps }
+        let rules = vec!["json-charset", "nosniff", "location"];
+        Self { name, config, variables: Vec::new(), speech: Speech::Plain, rules, steps }
     }
 }
 
@@ -79,8 +82,9 @@ pub async fn run(group: &Group, material: &Material, dir: &Path, ledger: &mut Le
             facts.push(answer.facts(step.is_head()));
         }
         let (ours, theirs) = (facts.pop().unwrap_or_default(), facts.pop().unwrap_or_default());
-        ledger.enter(group.name, step, &theirs, &ours);
+        ledger.enter(group, step, &theirs, &ours);
     }
+    ledger.close(group);
     Ok(())
 }
 

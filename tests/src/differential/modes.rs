@@ -22,14 +22,23 @@ pub fn groups(material: &Material) -> Vec<Group> {
                    Cache-Control: [no-cache, no-store]\n";
     let mut relative = Group::new("relative", STORAGE, locations(""));
     relative.variables = vec![("REGISTRY_HTTP_RELATIVEURLS", "true".into())];
+    relative.rules = vec!["nosniff"];
+    let mut absolute = Group::new("absolute", STORAGE, locations(""));
+    absolute.variables = vec![("REGISTRY_HTTP_RELATIVEURLS", "false".into())];
+    absolute.rules = vec!["nosniff"];
     let mut host = Group::new("host", STORAGE, locations(""));
     host.variables = vec![("REGISTRY_HTTP_HOST", "https://registry.example:8443".into())];
+    host.rules = vec!["nosniff"];
+    let mut headers = Group::new("headers", &format!("{STORAGE}{headers}"), own_headers());
+    headers.rules = vec!["json-charset", "location"];
+    read_only.rules = vec!["json-charset", "nosniff"];
     vec![
         tls,
         Group::new("no-deletes", &no_deletes, refused_deletes(material)),
         read_only,
-        Group::new("headers", &format!("{STORAGE}{headers}"), own_headers()),
+        headers,
         relative,
+        absolute,
         host,
         Group::new("prefix", &format!("{STORAGE}http:\n  prefix: /x/\n"), prefixed()),
     ]
@@ -38,12 +47,12 @@ pub fn groups(material: &Material) -> Vec<Group> {
 fn tls() -> Vec<Step> {
     vec![
         get("/v2/"),
-        get("/v2/").in_plain(),
+        get("/v2/").in_plain().rule("http-to-https"),
         post("/v2/team/app/blobs/uploads/").save("u"),
         patch("$u", b"bytes").save("u"),
         put(format!("$u?digest={}", crate::http::digest_of(b"bytes")), b""),
         get(format!("/v2/team/app/blobs/{}", crate::http::digest_of(b"bytes"))),
-        get("/v2/team/app/tags/list"),
+        get("/v2/team/app/tags/list").rule("no-tags"),
     ]
 }
 

@@ -1,10 +1,7 @@
 //! The differences that are meant, and the account of those that were seen.
 
-use super::{answer::Facts, step::Step};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write,
-};
+use super::{Group, answer::Facts, step::Step};
+use std::{collections::BTreeSet, fmt::Write};
 
 mod list;
 
@@ -22,8 +19,6 @@ pub struct Rule {
     pub ours: &'static str,
     /// The reason.
     pub why: &'static str,
-    /// Whether it may show in any answer, not only in those of steps that name it.
-    pub everywhere: bool,
     /// What it looks like. Each must occur.
     pub changes: &'static [Change],
 }
@@ -56,18 +51,21 @@ impl Change {
 pub struct Ledger {
     /// Requests so far.
     pub requests: usize,
-    /// Those with equal answers, but for rules that hold everywhere.
+    /// Those with equal answers, but for rules of their group.
     pub equal: usize,
     /// Facts that a rule of the step explained.
     pub listed: usize,
     /// What no rule explains, and steps whose rule explained nothing.
     pub failures: Vec<String>,
+    /// Changes that explained something, by their place in their rule.
     seen: BTreeSet<(&'static str, usize)>,
+    /// Rules that explained something, by group.
+    used: BTreeSet<(&'static str, &'static str)>,
 }
 
 impl Ledger {
     /// Compares two answers.
-    pub fn enter(&mut self, group: &str, step: &Step, theirs: &Facts, ours: &Facts) {
+    pub fn enter(&mut self, group: &Group, step: &Step, theirs: &Facts, ours: &Facts) {
         self.requests += 1;
         let mut unused: BTreeSet<&str> = step.rules.iter().copied().collect();
         let names: BTreeSet<&String> = theirs.keys().chain(ours.keys()).collect();
@@ -78,17 +76,19 @@ impl Ledger {
             if theirs == ours {
                 continue;
             }
-            let rules = RULES.iter().filter(|rule| rule.everywhere || step.rules.contains(&rule.id));
+            let rules = RULES.iter().filter(|rule| group.rules.contains(&rule.id) || step.rules.contains(&rule.id));
             let mut changes = rules.flat_map(|rule| rule.changes.iter().enumerate().map(move |at| (rule, at)));
             match changes.find(|(_, (_, change))| change.explains(name, &theirs, &ours)) {
                 Some((rule, (at, _))) => {
                     self.seen.insert((rule.id, at));
                     unused.remove(rule.id);
-                    listed += usize::from(!rule.everywhere);
+                    listed += usize::from(!group.rules.contains(&rule.id));
+                    self.used.insert((group.name, rule.id));
                 }
                 None => _ = write!(unlisted, "\n    {name}: theirs {theirs:?}, ours {ours:?}"),
             }
         }
+        let group = group.name;
         if !unlisted.is_empty() {
             self.failures.push(format!("{group}: {step} differs{unlisted}"));
         }
@@ -97,6 +97,13 @@ impl Ledger {
         }
         self.equal += usize::from(listed == 0);
         self.listed += usize::from(listed > 0);
+    }
+
+    /// Enters what a whole group should have shown.
+    pub fn close(&mut self, group: &Group) {
+        for rule in group.rules.iter().filter(|rule| !self.used.contains(&(group.name, **rule))) {
+            self.failures.push(format!("{}: nothing differs as {rule} says", group.name));
+        }
     }
 
     /// Rules, or parts of them, that explained nothing.
@@ -114,9 +121,9 @@ impl Ledger {
 
     /// One line.
     pub fn summary(&self) -> String {
-        let rules: BTreeMap<_, usize> = self.seen.iter().map(|(id, _)| (*id, 1)).collect();
+        let rules: BTreeSet<_> = self.seen.iter().map(|(id, _)| id).collect();
         let (requests, equal, listed) = (self.requests, self.equal, self.listed);
-        format!("{requests} requests, {equal} equal, {listed} listed differences by {} rules", rules.len())
+        format!("{requests} requests, {equal} equal, {listed} listed differences ({} rules)", rules.len())
     }
 }
 
@@ -148,13 +155,16 @@ mod tests {
     fn a_difference_without_a_rule_fails_and_so_does_a_rule_without_a_difference() {
         let facts = |status: &str| Facts::from([("status".to_owned(), status.to_owned())]);
         let step = super::super::step::get("/");
+        let group = Group { rules: vec!["json-charset"], ..Group::new("group", "", Vec::new()) };
         let mut ledger = Ledger::default();
-        ledger.enter("group", &step, &facts("200"), &facts("200"));
+        ledger.enter(&group, &step, &facts("200"), &facts("200"));
         assert_eq!((ledger.equal, ledger.failures.len()), (1, 0));
-        ledger.enter("group", &step, &facts("200"), &facts("404"));
+        ledger.enter(&group, &step, &facts("200"), &facts("404"));
         assert_eq!(ledger.failures.len(), 1);
-        ledger.enter("group", &step.rule(RULES[RULES.len() - 1].id), &facts("200"), &facts("200"));
+        ledger.enter(&group, &step.rule(RULES[RULES.len() - 1].id), &facts("200"), &facts("200"));
         assert_eq!(ledger.failures.len(), 2);
+        ledger.close(&group);
+        assert_eq!(ledger.failures.len(), 3);
         assert!(!ledger.rotten().is_empty());
     }
 

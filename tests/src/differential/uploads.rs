@@ -39,9 +39,9 @@ fn whole(material: &Material) -> Vec<Step> {
         get(format!("/v2/team/up/blobs/{empty}")),
         head(format!("/v2/team/up/blobs/{empty}")),
         // POST with the whole blob.
-        octets(post(format!("{UPLOADS}?digest={}", layer.digest)).body(&layer.bytes)),
+        octets(post(format!("{UPLOADS}?digest={}", layer.digest)).body(&layer.bytes)).rule("post-with-digest"),
         // Without a slash at the end.
-        post("/v2/team/up/blobs/uploads"),
+        post("/v2/team/up/blobs/uploads").rule("slashes"),
         post(UPLOADS).body(b"what is this"),
         post(UPLOADS).field("Content-Type", "application/json"),
     ]
@@ -60,7 +60,7 @@ fn in_chunks(material: &Material) -> Vec<Step> {
         put(&last, b""),
         // After its end.
         get("$u"),
-        put(&last, b""),
+        put(&last, b"").rule("put-again"),
         patch("$u", b"more"),
         delete("$u"),
         post(UPLOADS).save("u"),
@@ -80,19 +80,19 @@ fn in_chunks(material: &Material) -> Vec<Step> {
         put(&last, &layer.bytes),
         // Out of order, and of another length.
         post(UPLOADS).save("u"),
-        patch("$u", first).field("Content-Range", "5-404"),
+        patch("$u", first).field("Content-Range", "5-404").rule("content-range"),
         post(UPLOADS).save("u"),
-        patch("$u", first).field("Content-Range", "0-99"),
+        patch("$u", first).field("Content-Range", "0-99").rule("content-range"),
         post(UPLOADS).save("u"),
         patch("$u", first).field("Content-Range", "bytes 0-399/*"),
         post(UPLOADS).save("u"),
-        patch("$u", first).field("Content-Range", "nonsense"),
+        patch("$u", first).field("Content-Range", "nonsense").rule("content-range"),
         post(UPLOADS).save("u"),
         patch("$u", first).save("u"),
-        put(&last, second).field("Content-Range", "0-599"),
+        put(&last, second).field("Content-Range", "0-599").rule("content-range"),
         // Of another type.
         post(UPLOADS).save("u"),
-        ask("PATCH", "$u").body(first).field("Content-Type", "text/plain"),
+        ask("PATCH", "$u").body(first).field("Content-Type", "text/plain").rule("chunk-type"),
         post(UPLOADS).save("u"),
         ask("PATCH", "$u").body(first),
     ]
@@ -113,7 +113,7 @@ fn mounts(material: &Material) -> Vec<Step> {
         mount(format!("mount={digest}&from=team%2Fapp")),
         mount(format!("mount={}&from=team%2Fapp", digest.replace(':', "%3A"))),
         get(format!("/v2/team/mounted/blobs/{digest}")),
-        post(format!("/v2/team/automatic/blobs/uploads/?mount={digest}")),
+        post(format!("/v2/team/automatic/blobs/uploads/?mount={digest}")).rule("mount-without-from"),
     ]
 }
 
@@ -124,13 +124,13 @@ fn given_up() -> Vec<Step> {
         delete("$u"),
         get("$u"),
         delete("$u"),
-        get(strange),
+        get(strange).rule("no-such-upload"),
         head(strange),
-        patch(strange, b"x"),
-        put(format!("{strange}?digest={}", digest_of(b"x")), b"x"),
-        delete(strange),
-        get("/v2/team/up/blobs/uploads/nonsense"),
-        patch("/v2/team/up/blobs/uploads/nonsense", b"x"),
+        patch(strange, b"x").rule("no-such-upload"),
+        put(format!("{strange}?digest={}", digest_of(b"x")), b"x").rule("no-such-upload"),
+        delete(strange).rule("no-such-upload"),
+        get("/v2/team/up/blobs/uploads/nonsense").rule("no-such-upload"),
+        patch("/v2/team/up/blobs/uploads/nonsense", b"x").rule("no-such-upload"),
     ]
 }
 
@@ -140,7 +140,7 @@ fn wrong(material: &Material) -> Vec<Step> {
     vec![
         post(UPLOADS).save("u"),
         put(format!("$u?digest={other}"), &layer.bytes),
-        get("$u"),
+        get("$u").rule("kept-upload"),
         post(UPLOADS).save("u"),
         put("$u", &layer.bytes),
         post(UPLOADS).save("u"),
@@ -152,12 +152,12 @@ fn wrong(material: &Material) -> Vec<Step> {
         // An upload of another repository.
         post("/v2/team/else/blobs/uploads/").save("v"),
         get("$v"),
-        get(UPLOADS),
-        delete(UPLOADS),
-        put(UPLOADS, b""),
-        post("/v2/Team/blobs/uploads/"),
-        post(format!("/v2/{}/blobs/uploads/", "a".repeat(256))),
-        ask("OPTIONS", UPLOADS),
-        post("$v"),
+        get(UPLOADS).rule("upload-methods"),
+        delete(UPLOADS).rule("upload-methods"),
+        put(UPLOADS, b"").rule("upload-methods"),
+        post("/v2/Team/blobs/uploads/").rule("not-json").rule("name"),
+        post(format!("/v2/{}/blobs/uploads/", "a".repeat(256))).rule("name"),
+        ask("OPTIONS", UPLOADS).rule("options"),
+        post("$v").rule("upload-methods"),
     ]
 }

@@ -10,6 +10,7 @@ mod cross_client;
 mod dev;
 mod differential;
 mod failover;
+mod guides;
 mod hostile;
 mod lifecycle;
 mod linearizable;

@@ -1,7 +1,7 @@
 use super::{
     Caller, Policy,
     htpasswd::Htpasswd,
-    token::{Claims, Resource, TOKEN_BYTES_MAX, TokenError, own::Issuer},
+    token::{Claims, External, Resource, TOKEN_BYTES_MAX, TokenError, own::Issuer},
 };
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -226,6 +226,13 @@ fn basic(authorization: &str) -> Option<(String, String)> {
 
 #[async_trait]
 impl Verify for Issuer {
+    async fn verify(&self, token: &str) -> Result<Claims, TokenError> {
+        Self::verify(self, token).await
+    }
+}
+
+#[async_trait]
+impl Verify for External {
     async fn verify(&self, token: &str) -> Result<Claims, TokenError> {
         Self::verify(self, token).await
     }

@@ -152,6 +152,7 @@ pub fn config_of(data_dir: PathBuf, cluster: Option<config::Cluster>) -> config:
         validation: config::Validation::default(),
         access: crate::config::Access::default(),
         htpasswd: None,
+        token: None,
         cluster,
         data_dir,
     }

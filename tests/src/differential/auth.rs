@@ -93,6 +93,8 @@ fn token(material: &Material) -> Group {
     };
     let manifest = || get("/v2/team/app/manifests/v1").field("Accept", DOCKER);
     let mut steps = strangers(material);
+    // The one of an upload.
+    steps[15] = steps[15].clone().rule("upload-scope");
     steps.extend(round(material, |step| step.bearer(&all)));
     steps.extend([
         manifest().bearer(&pull),
@@ -102,7 +104,9 @@ fn token(material: &Material) -> Group {
         delete(format!("/v2/team/app/manifests/{}", material.image.digest)).bearer(&pull),
         manifest().bearer(&other),
         get("/v2/team/absent/tags/list").bearer(&other),
-        post(format!("/v2/team/other/blobs/uploads/?mount={}&from=team/app", material.layer.digest)).bearer(&other),
+        post(format!("/v2/team/other/blobs/uploads/?mount={}&from=team/app", material.layer.digest))
+            .bearer(&other)
+            .rule("mount-without-pull"),
         get("/v2/_catalog").bearer(&all),
         get("/v2/_catalog").bearer(&catalog),
         manifest().bearer(&expired),

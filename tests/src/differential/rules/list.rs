@@ -506,6 +506,19 @@ pub const RULES: &[Rule] = &[
         ],
     },
     Rule {
+        id: "read-only",
+        request: "writes of uploads in read-only mode",
+        theirs: "405 of the list of uploads, 404 `BLOB_UPLOAD_INVALID` of an upload that is none",
+        ours: "405; `Allow` names what is left: nothing of the list",
+        why: "a mode does not depend on what exists",
+        changes: &[
+            change("status", "404", "405"),
+            change("allow", "-", "GET, HEAD"),
+            change("allow", "GET, HEAD", ""),
+            change("code", "BLOB_UPLOAD_INVALID", "UNSUPPORTED"),
+        ],
+    },
+    Rule {
         id: "referrers",
         request: "`GET …/referrers/<digest>`",
         theirs: "404",

@@ -240,7 +240,7 @@ async fn fallbacks(area: &Area) {
 /// A body beside a mount is no part of it; a mount is a POST.
 async fn methods_and_bodies(area: &Area, digest: &str, bytes: &[u8]) {
     let line = format!("/v2/mounts/odd/blobs/uploads/?mount={digest}&from={SOURCE}");
-    for method in ["GET", "HEAD", "PUT", "PATCH", "DELETE"] {
+    for method in ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"] {
         area.ask(method, with_body(&format!("{method} {line}"), "", b""), &[405]).await;
     }
     absent(area, "mounts/odd", digest).await;

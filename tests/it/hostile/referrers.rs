@@ -154,7 +154,7 @@ async fn requests(area: &Area, subject: &str) {
     ] {
         area.ask(&path, request(&format!("GET {path}"), ""), statuses).await;
     }
-    for method in ["POST", "PUT", "PATCH", "DELETE"] {
+    for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
         let bytes = with_body(&format!("{method} /v2/refs/app/referrers/{subject}"), "", b"{}");
         area.ask(method, bytes, &[405]).await;
     }

@@ -1,7 +1,6 @@
-use super::{empty, endpoint::Endpoint};
 use crate::http::{body::Body, headers};
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{Response, header};
 
 /// The extensions of this registry (extensions, `_oci`): only the one that lists them.
 const EXTENSIONS: &str = concat!(
@@ -18,14 +17,6 @@ pub fn get() -> Response<Body> {
 /// Which extensions this registry has. The same below every repository, known or not.
 pub fn discover() -> Response<Body> {
     json(EXTENSIONS)
-}
-
-/// What a browser asks before it asks anything else (a preflight): it takes no other status than success, and sends no
-/// credentials. Whether a page of another origin may go on is for the headers of `http.headers` to say.
-pub fn options(endpoint: &Endpoint) -> Response<Body> {
-    let mut response = empty(StatusCode::OK);
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(endpoint.methods()));
-    response
 }
 
 fn json(text: &'static str) -> Response<Body> {

@@ -26,9 +26,6 @@ pub async fn answer(
     body: &RequestBody,
     caller: &Caller,
 ) -> Result<Response<Body>, Error> {
-    if head.method == Method::OPTIONS {
-        return Ok(base::options(endpoint));
-    }
     let request = Context { front, head, body, caller };
     let is_head = head.method == Method::HEAD;
     if endpoint.repository().is_none() && !front.admits(caller) {
@@ -36,8 +33,10 @@ pub async fn answer(
     }
     match (endpoint, &head.method) {
         (Endpoint::Base, &Method::GET | &Method::HEAD) => Ok(base::get()),
+        (Endpoint::Base, _) => Err(Error::Method { allow: "GET, HEAD" }),
 
         (Endpoint::Catalog, &Method::GET | &Method::HEAD) => tags::catalog(&request).await,
+        (Endpoint::Catalog, _) => Err(Error::Method { allow: "GET, HEAD" }),
 
         (Endpoint::Discover(name), &Method::GET | &Method::HEAD) => {
             if let Some(name) = name {
@@ -45,32 +44,37 @@ pub async fn answer(
             }
             Ok(base::discover())
         }
+        (Endpoint::Discover(_), _) => Err(Error::Method { allow: "GET, HEAD" }),
 
         (Endpoint::Referrers(name, digest), &Method::GET | &Method::HEAD) => {
             referrers::list(&request, name, *digest).await
         }
+        (Endpoint::Referrers(..), _) => Err(Error::Method { allow: "GET, HEAD" }),
 
         (Endpoint::Tags(name), &Method::GET | &Method::HEAD) => tags::list(&request, name).await,
+        (Endpoint::Tags(_), _) => Err(Error::Method { allow: "GET, HEAD" }),
 
         (Endpoint::Manifest(name, reference), &Method::GET | &Method::HEAD) => {
             manifests::get(&request, name, reference, is_head).await
         }
         (Endpoint::Manifest(name, reference), &Method::PUT) => manifests::put(&request, name, reference).await,
         (Endpoint::Manifest(name, reference), &Method::DELETE) => manifests::delete(&request, name, reference).await,
+        (Endpoint::Manifest(..), _) => Err(Error::Method { allow: "GET, HEAD, PUT, DELETE" }),
 
         (Endpoint::Blob(name, digest), &Method::GET | &Method::HEAD) => {
             blobs::get(&request, name, *digest, is_head).await
         }
         (Endpoint::Blob(name, digest), &Method::DELETE) => blobs::delete(&request, name, *digest).await,
+        (Endpoint::Blob(..), _) => Err(Error::Method { allow: "GET, HEAD, DELETE" }),
 
         (Endpoint::Uploads(name), &Method::POST) => uploads::open(&request, name).await,
+        (Endpoint::Uploads(_), _) => Err(Error::Method { allow: "POST" }),
 
         (Endpoint::Upload(name, id), &Method::GET | &Method::HEAD) => uploads::status(&request, name, *id).await,
         (Endpoint::Upload(name, id), &Method::PATCH) => uploads::write(&request, name, *id).await,
         (Endpoint::Upload(name, id), &Method::PUT) => uploads::finish(&request, name, *id).await,
         (Endpoint::Upload(name, id), &Method::DELETE) => uploads::cancel(&request, name, *id).await,
-
-        (endpoint, _) => Err(Error::Method { allow: endpoint.methods() }),
+        (Endpoint::Upload(..), _) => Err(Error::Method { allow: "GET, HEAD, PATCH, PUT, DELETE" }),
     }
 }
 

@@ -65,7 +65,7 @@ pub fn steps(material: &Material) -> Vec<Step> {
         put(&blob, &layer.bytes).rule("not-json"),
         post(&blob).rule("not-json"),
         ask("PATCH", &blob).rule("not-json"),
-        ask("OPTIONS", &blob),
+        ask("OPTIONS", &blob).rule("options"),
         delete(format!("/v2/team/app/blobs/{unknown}")),
         delete(format!("/v2/nothing/here/blobs/{}", layer.digest)).rule("delete-in-no-repository"),
         delete("/v2/team/app/blobs/latest").rule("not-json").rule("digest"),

@@ -55,7 +55,7 @@ fn read(material: &Material) -> Vec<Step> {
         get(at("v1")).field("Accept", OCI_MANIFEST).rule("accept"),
         post(at("v1")).rule("not-json"),
         patch(at("v1"), b"{}").rule("not-json"),
-        ask("OPTIONS", at("v1")),
+        ask("OPTIONS", at("v1")).rule("options"),
     ]
 }
 

@@ -100,7 +100,8 @@ fn own_headers() -> Vec<Step> {
         get("/v2/nothing"),
         ask("OPTIONS", "/v2/_catalog")
             .field("Origin", "https://ui.example")
-            .field("Access-Control-Request-Method", "GET"),
+            .field("Access-Control-Request-Method", "GET")
+            .rule("options"),
         post("/v2/team/app/blobs/uploads/"),
     ]
 }

@@ -113,14 +113,17 @@ pub const RULES: &[Rule] = &[
     Rule {
         id: "options",
         request: "`OPTIONS`",
-        theirs: "200; `Allow` names methods of all uploads' paths and of lists only `GET`; of `/v2/` as `GET`",
-        ours: "200; `Allow` names what the endpoint knows",
-        why: "`Allow` is what may be asked",
+        theirs: "200; `Allow` of lists names only `GET`, of an upload also `POST`",
+        ours: "with `Access-Control-Allow-Origin` in `http.headers` 204 (also without credentials), else 405; `Allow` names what the endpoint knows",
+        why: "only pages in browsers ask it, and need any success",
         changes: &[
+            change("status", "200", "405"),
+            change("status", "200", "204"),
             change("allow", "*", "*"),
             change("body", "{}", "-"),
-            change("content-length", "-", "0"),
-            change("content-type", "application/json; charset=utf-8", "-"),
+            change("code", "-", "UNSUPPORTED"),
+            change("content-length", "0", "-"),
+            change("content-type", "-", "application/json"),
         ],
     },
     Rule {

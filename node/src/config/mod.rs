@@ -8,6 +8,7 @@ mod keys;
 mod load;
 mod mistake;
 mod overrides;
+mod suites;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -85,6 +86,19 @@ pub struct HttpTls {
     pub key: PathBuf,
     /// `minimumtls`
     pub minimum: TlsVersion,
+    /// `ciphersuites`: numbers of suites of TLS 1.2 (IANA); absent: all there are
+    pub suites: Option<Vec<u16>>,
+    /// `clientcas` and `clientauth`; absent: clients are not asked for certificates
+    pub clients: Option<ClientCertificates>,
+}
+
+/// Which certificates clients show.
+#[derive(Clone, Debug)]
+pub struct ClientCertificates {
+    /// `clientcas`: PEM; certificates must chain to one of them
+    pub authorities: Vec<PathBuf>,
+    /// `clientauth`: whether a client without certificate is refused
+    pub required: bool,
 }
 
 /// A version of TLS.

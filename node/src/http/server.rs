@@ -35,7 +35,6 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 /// Pause after a failed accept (out of file descriptors).
@@ -63,7 +62,7 @@ pub struct Settings {
     /// Bounds.
     pub limits: Limits,
     /// With TLS.
-    pub tls: Option<TlsAcceptor>,
+    pub tls: Option<tls::Acceptor>,
 }
 
 /// As [`serve_with`], without TLS and with the usual limits.

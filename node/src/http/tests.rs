@@ -14,6 +14,8 @@ mod spec_pull;
 mod spec_push;
 mod tags;
 mod tls;
+mod tls_files;
+mod tls_reload;
 mod uploads;
 
 use super::{Front, Limits, Metrics, Setup, body::Body, server};

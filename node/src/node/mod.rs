@@ -61,7 +61,16 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     };
     let access = access(&config)?;
     let public = listen::bind(&config.http.addr).await.context("http.addr")?;
-    let tls = config.http.tls.as_ref().map(http::tls::acceptor).transpose().context("http.tls")?;
+    let tls = match config.http.tls.clone() {
+        Some(tls) => {
+            let figures = http::tls::Metrics::new(&mut figures);
+            let reloader = http::tls::Reloader::open(tls, figures).context("http.tls")?;
+            let acceptor = reloader.acceptor();
+            lifecycle.spawn(reloader.run(lifecycle.clone()));
+            Some(acceptor)
+        }
+        None => None,
+    };
     let raft = RaftStore::start(&config, &lifecycle, &mut figures).await.context("cluster")?;
     let operators = http::admin::bind(&config.data_dir.join(SOCKET)).context("operators' socket")?;
 

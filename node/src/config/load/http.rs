@@ -1,8 +1,8 @@
 //! Section `http`.
 
 use super::Reader;
-use crate::config::{Http, HttpTls, TlsVersion};
-use std::{path::PathBuf, time::Duration};
+use crate::config::Http;
+use std::time::Duration;
 
 impl Reader {
     pub(super) fn http(&self) -> Http {
@@ -13,23 +13,5 @@ impl Reader {
             drain_timeout: self.duration("http.draintimeout", Duration::from_secs(30)),
             tls: self.http_tls(),
         }
-    }
-
-    fn http_tls(&self) -> Option<HttpTls> {
-        let paths = ["http.tls.certificate", "http.tls.key"];
-        let [certificate, key] = paths.map(|path| self.text(path).map(PathBuf::from));
-        if certificate.is_some() != key.is_some() {
-            let missing = if key.is_some() { paths[0] } else { paths[1] };
-            self.mistake(missing, "TLS needs certificate and key", "name the PEM file, or remove both");
-        }
-        let minimum = match self.text("http.tls.minimumtls").as_deref() {
-            None | Some("tls1.2") => TlsVersion::Tls12,
-            Some("tls1.3") => TlsVersion::Tls13,
-            Some(_) => {
-                self.mistake("http.tls.minimumtls", "there is no such version here", "write tls1.2 or tls1.3");
-                TlsVersion::Tls12
-            }
-        };
-        Some(HttpTls { certificate: certificate?, key: key?, minimum })
     }
 }

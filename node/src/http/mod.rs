@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod body;
+mod challenge;
 mod client;
 mod conditions;
 pub mod error;

@@ -5,9 +5,9 @@ use super::error::{self, Error};
 use super::limits::{self, Limits, Overloaded, Refusal};
 use super::metrics::Metrics;
 use super::v2::{self, endpoint::Endpoint, endpoint::PathError};
-use super::{headers, ops};
+use super::{challenge, headers, ops};
 use crate::{
-    auth::{Access, Policy},
+    auth::{Access, Caller, Policy},
     lifecycle::{Lifecycle, Readiness},
     registry::{self, Registry},
 };
@@ -72,6 +72,13 @@ impl Front {
     /// Who may do what.
     pub(super) fn policy(&self) -> &Policy {
         self.0.setup.access.policy()
+    }
+
+    /// Whether the caller may do something here. Where there are tokens, who has none is always sent for one: clients ask once,
+    /// and without a challenge they would never show who they are.
+    pub(super) fn admits(&self, caller: &Caller) -> bool {
+        let access = &self.0.setup.access;
+        access.policy().admits(caller) && !(access.has_tokens() && *caller == Caller::Anonymous)
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
@@ -178,13 +185,8 @@ impl Front {
             Route::Nothing(error) => Err((*error).into()),
         };
         result.unwrap_or_else(|error| {
-            let mut response = error::respond(&error);
+            let response = error::respond(&error);
             report(&error, response.status());
-            if response.status() == StatusCode::UNAUTHORIZED
-                && let Some(challenge) = self.0.setup.access.challenge()
-            {
-                response.headers_mut().insert(header::WWW_AUTHENTICATE, headers::value(challenge));
-            }
             response
         })
     }
@@ -197,8 +199,20 @@ impl Front {
             (Some(field), None) => Some(field.to_str().unwrap_or_default()),
             (Some(_), Some(_)) => Some(""),
         };
-        let caller = self.0.setup.access.caller(authorization).await?;
-        v2::answer(self, head, endpoint, body, &caller).await
+        let access = &*self.0.setup.access;
+        let caller = access.caller(authorization, None).await;
+        let result = match &caller {
+            Ok(caller) => v2::answer(self, head, endpoint, body, caller).await,
+            Err(error) => Err((*error).into()),
+        };
+        match result {
+            Err(error) if error::is_about_caller(&error) => {
+                debug!("not permitted: {}", error::with_causes(&error));
+                let wanted = challenge::wanted(endpoint, head);
+                Ok(challenge::respond(&error, access, "http://localhost", &wanted, caller.as_ref().ok()))
+            }
+            result => result,
+        }
     }
 
     fn request_id(&self) -> String {

@@ -34,8 +34,9 @@ pub async fn list(request: &Context<'_>, name: &RepositoryName) -> Result<Respon
 
 /// The repositories.
 pub async fn catalog(request: &Context<'_>) -> Result<Response<Body>, Error> {
+    let listing = request.listing().ok_or(Error::Unauthenticated)?;
     let (limit, last) = page(request, CATALOG_PAGE, CATALOG_PAGE_MAX)?;
-    let page = request.front.registry().repositories(&request.listing(), last.as_deref(), limit).await?;
+    let page = request.front.registry().repositories(&listing, last.as_deref(), limit).await?;
     Ok(respond(&Catalog { repositories: &page.names }, &page, limit, "/v2/_catalog"))
 }
 

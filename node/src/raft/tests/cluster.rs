@@ -150,6 +150,7 @@ pub fn config_of(data_dir: PathBuf, cluster: Option<config::Cluster>) -> config:
             upload_age: Duration::from_secs(1),
         },
         validation: config::Validation::default(),
+        access: crate::config::Access::default(),
         htpasswd: None,
         cluster,
         data_dir,

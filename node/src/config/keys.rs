@@ -89,6 +89,8 @@ pub(super) const KEYS: &[Key] = &[
     ),
     ignored("log.reportcaller", "lines name their module"),
     honoured("loglevel", "deprecated form of `log.level`; used if that is missing"),
+    honoured("audit.enabled", "a line for each change, login and denial, see [audit.md](audit.md); default `false`"),
+    honoured("audit.path", "the file they are appended to, or `stdout`; default `stdout`"),
     honoured("http.addr", "public address `host:port`; default `:5000`"),
     honoured("http.debug.addr", "ops address (`/livez`, `/readyz`, `/metrics`); default: none"),
     ignored("http.debug.prometheus.enabled", "metrics are always on at the ops address"),

@@ -1,6 +1,7 @@
 //! File and variables to a checked [`Config`], or every mistake at once.
 
 mod access;
+mod audit;
 mod auth;
 mod cluster;
 mod http;
@@ -29,7 +30,7 @@ use std::{
 pub const DEFAULT_FILES: [&str; 2] = ["/etc/docker/registry/config.yml", "/etc/distribution/config.yml"];
 
 /// Sections that registry:2 does not have: an unknown key in them is a mistake.
-const OURS: [&str; 3] = ["access", "cluster", "limits"];
+const OURS: [&str; 4] = ["access", "audit", "cluster", "limits"];
 
 /// A configuration and what an operator should know about it.
 #[derive(Clone, Debug)]
@@ -236,6 +237,7 @@ impl Reader {
         };
         Config {
             log,
+            audit: self.audit(),
             http,
             limits,
             storage,

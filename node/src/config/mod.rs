@@ -28,6 +28,8 @@ const GENERAL_STORAGE_KEYS: [&str; 5] = ["cache", "delete", "maintenance", "redi
 pub struct Config {
     /// `log`
     pub log: Log,
+    /// `audit`; absent: not written
+    pub audit: Option<Audit>,
     /// `http`
     pub http: Http,
     /// `limits`
@@ -64,6 +66,15 @@ pub enum Formatter {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// Section `audit`, enabled: where its lines go (`path`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Audit {
+    /// `stdout`
+    Stdout,
+    /// A file, which is appended to.
+    File(PathBuf),
 }
 
 /// Section `http`.

@@ -4,6 +4,7 @@
 //! codes. Read `router`, then `v2`.
 
 pub mod admin;
+pub mod audit;
 pub mod body;
 mod challenge;
 mod client;

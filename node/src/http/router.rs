@@ -1,5 +1,6 @@
 //! One public request from its head to its answer: which endpoint, what every answer carries, what is counted and logged.
 
+use super::audit::{self, Audit, Who};
 use super::body::{Body, RequestBody};
 use super::error::{self, Error};
 use super::limits::{self, Limits, Overloaded, Refusal};
@@ -7,7 +8,7 @@ use super::metrics::Metrics;
 use super::v2::{self, endpoint::Endpoint, endpoint::PathError};
 use super::{challenge, headers, ops};
 use crate::{
-    auth::{Access, Caller, Policy},
+    auth::{Access, Caller, NotVerified, Policy},
     lifecycle::{Lifecycle, Readiness},
     registry::{self, Registry},
 };
@@ -41,13 +42,15 @@ pub struct Setup {
     pub access_log: bool,
     /// Bounds; the listener has the same.
     pub limits: Limits,
+    /// Lines about changes, logins and denials.
+    pub audit: Option<Audit>,
 }
 
 impl Setup {
     /// Open to anyone, with the usual limits and no access log.
     pub fn new(registry: Registry, readiness: watch::Receiver<Readiness>, metrics: Metrics) -> Self {
         let (access, limits) = (Arc::new(Access::open()), Limits::default());
-        Self { registry, access, readiness, metrics, access_log: false, limits }
+        Self { registry, access, readiness, metrics, access_log: false, limits, audit: None }
     }
 }
 
@@ -118,9 +121,10 @@ impl Front {
         let label = route.label();
         let repository = route.repository();
         let span = info_span!("request", request.id = %id, http.method = %head.method, oci.repository = repository);
+        let who = Who::default();
         let mut response = match flaw {
             Some(flaw) => error::respond(&flaw),
-            None => self.answer(&head, &route, &body).instrument(span.clone()).await,
+            None => self.answer(&head, &route, &body, &who).instrument(span.clone()).await,
         };
         let late = body.is_late() && !response.status().is_success();
         if late {
@@ -171,17 +175,22 @@ impl Front {
                 );
             });
         }
+        if let Some(audit) = &self.0.setup.audit
+            && let Some(line) = audit::line(&head, &route, &who, &id, &response)
+        {
+            audit.write(line).await;
+        }
         response
     }
 
-    async fn answer(&self, head: &Parts, route: &Route, body: &RequestBody) -> Response<Body> {
+    async fn answer(&self, head: &Parts, route: &Route, body: &RequestBody, who: &Who) -> Response<Body> {
         let result = match route {
             Route::Root => match head.method {
                 Method::GET | Method::HEAD => Ok(Response::new(Body::Empty)),
                 _ => Err(Error::Method { allow: "GET, HEAD" }),
             },
             Route::Probe => ops::probe(head.uri.path(), &self.0.setup.readiness).ok_or(PathError::NotFound.into()),
-            Route::Endpoint(endpoint) => self.endpoint(head, endpoint, body).await,
+            Route::Endpoint(endpoint) => self.endpoint(head, endpoint, body, who).await,
             Route::Nothing(error) => Err((*error).into()),
         };
         result.unwrap_or_else(|error| {
@@ -191,16 +200,15 @@ impl Front {
         })
     }
 
-    async fn endpoint(&self, head: &Parts, endpoint: &Endpoint, body: &RequestBody) -> Result<Response<Body>, Error> {
-        let mut fields = head.headers.get_all(header::AUTHORIZATION).iter();
-        let authorization = match (fields.next(), fields.next()) {
-            (None, _) => None,
-            // What is no text, or said twice, is nobody's.
-            (Some(field), None) => Some(field.to_str().unwrap_or_default()),
-            (Some(_), Some(_)) => Some(""),
-        };
+    async fn endpoint(
+        &self,
+        head: &Parts,
+        endpoint: &Endpoint,
+        body: &RequestBody,
+        who: &Who,
+    ) -> Result<Response<Body>, Error> {
         let access = &*self.0.setup.access;
-        let caller = access.caller(authorization, None).await;
+        let caller = self.caller(head, who).await;
         let result = match &caller {
             Ok(caller) => v2::answer(self, head, endpoint, body, caller).await,
             Err(error) => Err((*error).into()),
@@ -213,6 +221,27 @@ impl Front {
             }
             result => result,
         }
+    }
+
+    /// Who sends a request; noted in `who`.
+    async fn caller(&self, head: &Parts, who: &Who) -> Result<Caller, NotVerified> {
+        let mut fields = head.headers.get_all(header::AUTHORIZATION).iter();
+        let authorization = match (fields.next(), fields.next()) {
+            (None, _) => None,
+            // What is no text, or said twice, is nobody's.
+            (Some(field), None) => Some(field.to_str().unwrap_or_default()),
+            (Some(_), Some(_)) => Some(""),
+        };
+        let access = &*self.0.setup.access;
+        let caller = access.caller(authorization, None).await;
+        match (&caller, authorization) {
+            (Ok(caller), _) => who.is(caller),
+            (Err(_), Some(authorization)) if self.0.setup.audit.is_some() => {
+                who.claims_to_be(access.known_name(authorization).await);
+            }
+            (Err(_), _) => {}
+        }
+        caller
     }
 
     fn request_id(&self) -> String {
@@ -247,7 +276,7 @@ fn overloaded(head: &Parts, route: &Route) -> Option<Error> {
     refused.then(|| Refusal::Overloaded.into())
 }
 
-enum Route {
+pub(super) enum Route {
     Root,
     Probe,
     Endpoint(Endpoint),

@@ -71,6 +71,10 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         }
         None => None,
     };
+    let audit = match &config.audit {
+        Some(place) => Some(http::audit::Audit::open(place, &mut figures).context("audit")?),
+        None => None,
+    };
     let raft = RaftStore::start(&config, &lifecycle, &mut figures).await.context("cluster")?;
     let operators = http::admin::bind(&config.data_dir.join(SOCKET)).context("operators' socket")?;
 
@@ -124,6 +128,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         metrics: http_figures.clone(),
         access_log: node.config.log.access_log,
         limits,
+        audit: audit.clone(),
     });
     let public = listen::listen(public)?;
     info!("serving on {}", public.local_addr()?);
@@ -134,7 +139,11 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     });
     let accepting = node.lifecycle.spawn(serve);
     supervisor.run(UploadReaper::new(metadata, node.blobs.clone()), REAP_INTERVAL);
-    node.serve(accepting).await
+    let served = node.serve(accepting).await;
+    if let Some(audit) = audit {
+        audit.flush().await;
+    }
+    served
 }
 
 /// What start, watch and stop share.

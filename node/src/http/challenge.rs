@@ -17,9 +17,9 @@ pub fn wanted(endpoint: &Endpoint, head: &Parts) -> Vec<Resource> {
         };
     };
     let actions: &[&str] = match (&head.method, endpoint) {
+        // Who pushes may look at uploads and give them up.
+        (_, Endpoint::Upload(..)) => &["pull", "push"],
         (&Method::GET | &Method::HEAD, _) => &["pull"],
-        // Clients that push give uploads up.
-        (&Method::DELETE, Endpoint::Upload(..)) => &["pull", "push"],
         (&Method::DELETE, _) => &["delete"],
         _ => &["pull", "push"],
     };

@@ -6,7 +6,7 @@ use super::error::{self, Error};
 use super::limits::{self, Limits, Overloaded, Refusal};
 use super::metrics::Metrics;
 use super::v2::{self, endpoint::Endpoint, endpoint::PathError};
-use super::{challenge, headers, ops};
+use super::{challenge, headers, ops, token};
 use crate::{
     auth::{Access, Caller, NotVerified, Policy},
     lifecycle::{Lifecycle, Readiness},
@@ -82,6 +82,11 @@ impl Front {
     pub(super) fn admits(&self, caller: &Caller) -> bool {
         let access = &self.0.setup.access;
         access.policy().admits(caller) && !(access.has_tokens() && *caller == Caller::Anonymous)
+    }
+
+    /// How callers show who they are.
+    pub(super) fn access(&self) -> &Access {
+        &self.0.setup.access
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
@@ -190,12 +195,21 @@ impl Front {
                 _ => Err(Error::Method { allow: "GET, HEAD" }),
             },
             Route::Probe => ops::probe(head.uri.path(), &self.0.setup.readiness).ok_or(PathError::NotFound.into()),
+            Route::Token => match self.access().issuer() {
+                Some(issuer) => token::answer(self, issuer, head, authorization(head), who).await,
+                None => Err(PathError::NotFound.into()),
+            },
             Route::Endpoint(endpoint) => self.endpoint(head, endpoint, body, who).await,
             Route::Nothing(error) => Err((*error).into()),
         };
         result.unwrap_or_else(|error| {
-            let response = error::respond(&error);
+            let mut response = error::respond(&error);
             report(&error, response.status());
+            if response.status() == StatusCode::UNAUTHORIZED
+                && let Some(challenge) = self.access().password_challenge()
+            {
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, headers::value(challenge));
+            }
             response
         })
     }
@@ -207,7 +221,7 @@ impl Front {
         body: &RequestBody,
         who: &Who,
     ) -> Result<Response<Body>, Error> {
-        let access = &*self.0.setup.access;
+        let access = self.access();
         let caller = self.caller(head, who).await;
         let result = match &caller {
             Ok(caller) => v2::answer(self, head, endpoint, body, caller).await,
@@ -217,22 +231,17 @@ impl Front {
             Err(error) if error::is_about_caller(&error) => {
                 debug!("not permitted: {}", error::with_causes(&error));
                 let wanted = challenge::wanted(endpoint, head);
-                Ok(challenge::respond(&error, access, "http://localhost", &wanted, caller.as_ref().ok()))
+                let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+                let origin = format!("http://{host}");
+                Ok(challenge::respond(&error, access, &origin, &wanted, caller.as_ref().ok()))
             }
             result => result,
         }
     }
 
     /// Who sends a request; noted in `who`.
-    async fn caller(&self, head: &Parts, who: &Who) -> Result<Caller, NotVerified> {
-        let mut fields = head.headers.get_all(header::AUTHORIZATION).iter();
-        let authorization = match (fields.next(), fields.next()) {
-            (None, _) => None,
-            // What is no text, or said twice, is nobody's.
-            (Some(field), None) => Some(field.to_str().unwrap_or_default()),
-            (Some(_), Some(_)) => Some(""),
-        };
-        let access = &*self.0.setup.access;
+    pub(super) async fn caller(&self, head: &Parts, who: &Who) -> Result<Caller, NotVerified> {
+        let (access, authorization) = (self.access(), authorization(head));
         let caller = access.caller(authorization, None).await;
         match (&caller, authorization) {
             (Ok(caller), _) => who.is(caller),
@@ -247,6 +256,16 @@ impl Front {
     fn request_id(&self) -> String {
         let n = self.0.requests.fetch_add(1, Ordering::Relaxed);
         format!("{:08x}{n:08x}", self.0.process)
+    }
+}
+
+/// The header `Authorization`. What is no text, or said twice, is nobody's.
+fn authorization(head: &Parts) -> Option<&str> {
+    let mut fields = head.headers.get_all(header::AUTHORIZATION).iter();
+    match (fields.next(), fields.next()) {
+        (None, _) => None,
+        (Some(field), None) => Some(field.to_str().unwrap_or_default()),
+        (Some(_), Some(_)) => Some(""),
     }
 }
 
@@ -279,6 +298,7 @@ fn overloaded(head: &Parts, route: &Route) -> Option<Error> {
 pub(super) enum Route {
     Root,
     Probe,
+    Token,
     Endpoint(Endpoint),
     Nothing(PathError),
 }
@@ -288,6 +308,7 @@ impl Route {
         match self {
             Self::Root => "root",
             Self::Probe => "probe",
+            Self::Token => "token",
             Self::Endpoint(endpoint) => endpoint.label(),
             Self::Nothing(_) => "none",
         }
@@ -296,7 +317,7 @@ impl Route {
     fn repository(&self) -> Option<&str> {
         match self {
             Self::Endpoint(endpoint) => endpoint.repository().map(|name| name.as_str()),
-            Self::Root | Self::Probe | Self::Nothing(_) => None,
+            Self::Root | Self::Probe | Self::Token | Self::Nothing(_) => None,
         }
     }
 }
@@ -305,6 +326,7 @@ fn route(head: &Parts) -> Route {
     match head.uri.path() {
         "/" => Route::Root,
         "/livez" | "/readyz" => Route::Probe,
+        "/auth/token" => Route::Token,
         path => match Endpoint::parse(path) {
             Ok(endpoint) => Route::Endpoint(endpoint),
             // To a reader, what cannot be a tag is a manifest that does not exist.

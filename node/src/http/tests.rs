@@ -1,5 +1,6 @@
 //! The front over real connections: a registry on the in-process metadata store and a blob store.
 
+mod access;
 mod audit;
 mod auth;
 mod hardening;

@@ -1,10 +1,18 @@
 //! From the configuration to how callers show who they are, and what they may do.
 
 use crate::{
-    auth::{Access, Htpasswd, Passwords, Policy, Right, Rule, Who},
+    auth::{
+        Access, Htpasswd, Passwords, Policy, Right, Rule, Who,
+        token::own::{self, Issuer},
+    },
     config::{self, AccessRule, Config, Users},
+    metadata::MetadataStore,
 };
 use anyhow::Context;
+use std::sync::Arc;
+
+/// What our own tokens are for.
+const SERVICE: &str = "flotilla";
 
 /// Opens the password file.
 pub(super) fn open(config: &Config) -> anyhow::Result<Access> {
@@ -15,6 +23,13 @@ pub(super) fn open(config: &Config) -> anyhow::Result<Access> {
         None => Policy::open(),
     };
     Ok(Access::new(policy, passwords, None))
+}
+
+/// The cluster's own token service, if it is switched on.
+pub(super) fn issuer(config: &Config, metadata: &Arc<dyn MetadataStore>, cluster_id: String) -> Option<Arc<Issuer>> {
+    let tokens = config.access.tokens.as_ref()?;
+    let settings = own::Settings { life: tokens.expiration, ..own::Settings::new(cluster_id, SERVICE) };
+    Some(Arc::new(Issuer::new(metadata.clone(), settings)))
 }
 
 /// Half of the processors may verify passwords, so that guessing does not stop the rest.

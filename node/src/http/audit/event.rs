@@ -90,7 +90,7 @@ pub(in crate::http) fn line(
 fn event(head: &Parts, route: &Route, who: &Who, status: StatusCode) -> Option<&'static str> {
     let has_credentials = head.headers.contains_key(header::AUTHORIZATION);
     let endpoint = match route {
-        Route::Endpoint(Endpoint::Base) => {
+        Route::Endpoint(Endpoint::Base) | Route::Token => {
             return match who.caller() {
                 // Where nobody looks at credentials, nobody logs in.
                 Some(Caller::Anonymous) => None,

@@ -4,6 +4,7 @@ mod access;
 mod audit;
 mod auth;
 mod cluster;
+mod headers;
 mod http;
 mod limits;
 mod log;

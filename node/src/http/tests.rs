@@ -21,7 +21,7 @@ mod tls_reload;
 mod uploads;
 
 use super::audit::Audit;
-use super::{Front, Limits, Metrics, Setup, body::Body, server};
+use super::{AccessLog, Front, Limits, Metrics, Setup, body::Body, server};
 use crate::auth::Access;
 use crate::blobstore::{BlobStore, Hasher, memory::Memory};
 use crate::lifecycle::{Lifecycle, Readiness};
@@ -131,7 +131,7 @@ impl Cluster {
             let metrics = Metrics::new(&mut prometheus_client::registry::Registry::default());
             let setup = Setup::new(registry, ready.clone(), metrics.clone());
             let audit = audits.get(node).cloned();
-            let front = Front::new(Setup { access: access.clone(), access_log: true, audit, ..setup });
+            let front = Front::new(Setup { access: access.clone(), access_log: AccessLog::Structured, audit, ..setup });
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             addresses.push(listener.local_addr().unwrap());
             let handler = move |request| front.clone().handle(request);

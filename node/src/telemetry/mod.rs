@@ -52,8 +52,7 @@ impl Drop for Telemetry {
 /// # Errors
 /// If a subscriber is installed already or the exporter's variables make no sense.
 pub fn init(log: &Log, node: &str, export: bool) -> anyhow::Result<Telemetry> {
-    let writer =
-        LogWriter::start("log", std::io::stderr(), writer::gap_in_log).context("cannot start the log thread")?;
+    let writer = LogWriter::start(std::io::stderr()).context("cannot start the log thread")?;
     let quiet = if matches!(log.level.as_str(), "error" | "trace") { String::new() } else { format!(",{QUIET}") };
     let filter = EnvFilter::try_new(format!("{}{quiet}", log.level)).context("log.level")?;
     let lines = tracing_subscriber::fmt::layer().with_writer(writer.clone());

@@ -36,12 +36,19 @@ struct Counts {
 }
 
 impl LogWriter {
-    /// Starts the thread that writes to `out`, some whole lines at once. Where lines were dropped, it writes what `gap` makes
-    /// of their number.
+    /// Starts the thread that writes log lines to `out`.
     ///
     /// # Errors
     /// If the thread cannot be started.
-    pub fn start(name: &str, out: impl Write + Send + 'static, gap: fn(u64) -> String) -> io::Result<Self> {
+    pub fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
+        Self::with_gaps("log", out, |lines| format!("{{\"level\":\"WARN\",\"message\":\"dropped {lines} log lines\"}}"))
+    }
+
+    /// As [`LogWriter::start`], in a thread of this name. Where lines were dropped, it writes what `gap` makes of their number.
+    ///
+    /// # Errors
+    /// If the thread cannot be started.
+    pub fn with_gaps(name: &str, out: impl Write + Send + 'static, gap: fn(u64) -> String) -> io::Result<Self> {
         let (queue, lines) = sync_channel(LINES_MAX);
         let counts = Arc::<Counts>::default();
         let shared = counts.clone();
@@ -90,11 +97,6 @@ impl LogWriter {
         }
         fits
     }
-}
-
-/// For log lines.
-pub fn gap_in_log(lines: u64) -> String {
-    format!("{{\"level\":\"WARN\",\"message\":\"dropped {lines} log lines\"}}")
 }
 
 fn drain(lines: &Receiver<Message>, out: impl Write, counts: &Counts, gap: fn(u64) -> String) {
@@ -166,7 +168,7 @@ mod tests {
     #[test]
     fn a_stuck_reader_costs_lines_and_never_blocks() {
         let (release, stuck) = sync_channel(0);
-        let mut writer = LogWriter::start("log", Stuck(stuck), gap_in_log).unwrap();
+        let mut writer = LogWriter::start(Stuck(stuck)).unwrap();
         for _ in 0..LINES_MAX * 3 {
             writer.write_all(&[b'x'; 1024]).unwrap();
         }
@@ -178,7 +180,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_cannot_lose_a_line_waits_for_room_but_not_for_ever() {
         let (release, stuck) = sync_channel(0);
-        let writer = LogWriter::start("log", Stuck(stuck), gap_in_log).unwrap();
+        let writer = LogWriter::start(Stuck(stuck)).unwrap();
         let waited = loop {
             let began = tokio::time::Instant::now();
             if !writer.write_within(b"x\n", Duration::from_secs(1)).await {

@@ -2,7 +2,7 @@ use super::Who;
 use crate::{
     auth::Caller,
     clock,
-    http::{body::Body, client::Peer, headers, query::Query, router::Route, v2::endpoint::Endpoint},
+    http::{body::Body, client::Client, headers, query::Query, router::Route, v2::endpoint::Endpoint},
 };
 use flotilla_proto::oci::{Digest, Reference, RepositoryName, Tag};
 use http::{Method, Response, StatusCode, header, request::Parts};
@@ -72,7 +72,7 @@ pub(in crate::http) fn line(
         status: status.as_u16(),
         user: who.name().map(|name| cut(name)),
         auth: who.caller().map_or_else(|| scheme(head), Caller::method),
-        from: head.extensions.get::<Peer>().map(|peer| peer.0.ip().to_canonical()),
+        from: head.extensions.get::<Client>().map(|client| client.0),
         method: cut(head.method.as_str()),
         object: object(head, route, response),
         request: id,
@@ -100,7 +100,7 @@ fn event(head: &Parts, route: &Route, who: &Who, status: StatusCode) -> Option<&
             };
         }
         Route::Endpoint(endpoint) => endpoint,
-        Route::Root | Route::Probe | Route::Nothing(_) => return None,
+        Route::Root | Route::Probe(_) | Route::Nothing(_) => return None,
     };
     if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         return Some("denied");

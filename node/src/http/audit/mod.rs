@@ -46,10 +46,10 @@ impl Audit {
         let help = "Lines of the audit log that could not be written";
         figures.register("flotilla_audit_lines_dropped", help, lost.clone());
         let writer = match place {
-            config::Audit::Stdout => LogWriter::start("audit", io::stdout(), gap),
+            config::Audit::Stdout => LogWriter::with_gaps("audit", io::stdout(), gap),
             config::Audit::File(path) => {
                 let file = AppendFile::open(path, lost.clone());
-                LogWriter::start("audit", file.with_context(|| path.display().to_string())?, gap)
+                LogWriter::with_gaps("audit", file.with_context(|| path.display().to_string())?, gap)
             }
         };
         Ok(Self { writer: writer.context("cannot start a thread")?, lost, reported: Arc::default() })
@@ -108,6 +108,11 @@ impl Who {
             Sender::Known(caller) => Some(caller),
             Sender::Claimed(_) => None,
         }
+    }
+
+    /// The caller's name, if it is beyond doubt.
+    pub(super) fn verified(&self) -> Option<&str> {
+        self.caller()?.name()
     }
 
     fn name(&self) -> Option<&str> {

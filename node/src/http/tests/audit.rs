@@ -286,6 +286,8 @@ async fn nothing_a_client_sends_forges_breaks_or_leaks_into_a_line() {
     let mut typos = Vec::new();
     for (n, agent) in agents.iter().enumerate() {
         for kind in ["password", "typo", "token"] {
+            // An address that fails twenty times is slowed down.
+            let requests = if kind == "typo" { 3 } else { 6 };
             for (method, path) in [
                 ("GET", "/v2/".to_owned()),
                 ("DELETE", format!("/v2/a/manifests/v{n}?access_token={secret}")),
@@ -293,8 +295,11 @@ async fn nothing_a_client_sends_forges_breaks_or_leaks_into_a_line() {
                 ("POST", format!("/v2/a/blobs/uploads/?mount={secret}&from={secret}%0a%22")),
                 ("POST", format!("/v2/a/blobs/uploads/?digest={secret}")),
                 ("EVENT-\"FORGED\"".split('"').next().unwrap(), "/v2/a/manifests/v1".into()),
-            ] {
-                // Another one each time: guessing one user's password is slowed down.
+            ]
+            .into_iter()
+            .take(requests)
+            {
+                // Another one each time: so are guesses of one user's password.
                 let typo = basic(&format!("{PASSWORD}{}", typos.len()), "ann");
                 let credentials = match kind {
                     "password" => &ann,

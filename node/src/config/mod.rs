@@ -10,6 +10,7 @@ mod load;
 mod mistake;
 mod network;
 mod overrides;
+mod signing;
 mod suites;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ pub use docs::manual;
 pub use load::{DEFAULT_FILES, Loaded, from_yaml, load};
 pub use mistake::{Mistake, Mistakes, Notice};
 pub use network::Network;
+pub use signing::SigningAlgorithm;
 
 use http::HeaderMap;
 use regex::Regex;
@@ -46,6 +48,8 @@ pub struct Config {
     pub htpasswd: Option<Htpasswd>,
     /// `access`
     pub access: Access,
+    /// `auth.token`
+    pub token: Option<TokenAuth>,
     /// `cluster`; absent: one node, one voter
     pub cluster: Option<Cluster>,
     /// Where the Raft log, the state and the identity live.
@@ -307,6 +311,25 @@ pub enum Right {
 pub struct TokenService {
     /// `expiration`: how long a token is good
     pub expiration: Duration,
+}
+
+/// Section `auth.token`: bearer tokens of a token server elsewhere.
+#[derive(Clone, Debug)]
+pub struct TokenAuth {
+    /// `realm`: URL where clients get tokens
+    pub realm: String,
+    /// `service`: what this registry is called there, a token's audience
+    pub service: String,
+    /// `issuer`: what that server calls itself in tokens
+    pub issuer: String,
+    /// `rootcertbundle`: PEM certificates and public keys
+    pub root_certificates: Option<PathBuf>,
+    /// `jwks`: JSON Web Key Set
+    pub jwks: Option<PathBuf>,
+    /// `signingalgorithms`
+    pub algorithms: Vec<SigningAlgorithm>,
+    /// `autoredirectpath` if `autoredirect`: clients get tokens at this path of the host that they asked
+    pub redirect_path: Option<String>,
 }
 
 /// Section `validation`.

@@ -18,6 +18,7 @@ mod tags;
 mod tls;
 mod tls_files;
 mod tls_reload;
+mod token;
 mod uploads;
 
 use super::audit::Audit;

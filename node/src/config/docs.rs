@@ -12,6 +12,8 @@ pub fn manual() -> String {
          capitals joined by `_` overrides a key (`REGISTRY_HTTP_ADDR`); its value is YAML; list elements go by index; variables \
          apply in lexical order; `REGISTRY_STORAGE=s3` replaces the driver. `REGISTRY_CONFIGURATION_PATH` replaces the file \
          argument. Durations look like `30s` or `1h30m`.\n\n\
+         `flotilla config check [CONFIG]` prints what a node would use, each value with its source (secrets masked), and tells of files \
+         that cannot be read; or it prints every mistake and ends with exit code 2.\n\n\
          Without `cluster` a node is alone: its metadata is in `flotilla` under the storage directory, or in \
          `/var/lib/registry/flotilla` with S3.\n",
     );

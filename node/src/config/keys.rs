@@ -178,6 +178,18 @@ pub(super) const KEYS: &[Key] = &[
         "auth.htpasswd.path",
         "file of users as `htpasswd -B` writes it (bcrypt only), read again when it changes; each user may do anything",
     ),
+    honoured(
+        "access.rules",
+        "list of `{repositories: [patterns], users: [names, `$authenticated` or `$all`], rights: [pull, push, delete]}`; in a \
+         pattern `*` stands for anything but `/`, `**` for anything; who may push or delete may pull; nothing is permitted that \
+         no rule permits; default: every user may do anything",
+    ),
+    honoured(
+        "access.tokens.enabled",
+        "send clients for short-lived tokens to `/auth/token` of this cluster, where they show their password; what anybody may \
+         pull beside what only users may push needs it; default: `true` if a rule is for `$all` and there are users, else `false`",
+    ),
+    honoured("access.tokens.expiration", "how long a token is good; default `5m`"),
     refused("auth.token", always, "bearer tokens are not built", AUTH),
     refused("auth.silly", always, "it would let everybody in", AUTH),
     ignored("auth.none", "there is no authentication"),

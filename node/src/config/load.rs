@@ -1,5 +1,6 @@
 //! File and variables to a checked [`Config`], or every mistake at once.
 
+mod access;
 mod auth;
 mod cluster;
 mod effective;
@@ -30,7 +31,7 @@ use std::{
 pub const DEFAULT_FILES: [&str; 2] = ["/etc/docker/registry/config.yml", "/etc/distribution/config.yml"];
 
 /// Sections that registry:2 does not have: an unknown key in them is a mistake.
-const OURS: [&str; 2] = ["cluster", "limits"];
+const OURS: [&str; 3] = ["access", "cluster", "limits"];
 
 /// A configuration and what an operator should know about it.
 #[derive(Clone, Debug)]
@@ -282,7 +283,7 @@ impl Reader {
             self.mistake("version", "this version of the format is unknown", "write `version: 0.1`");
         }
         let (log, http, limits) = (self.log(), self.http(), self.limits());
-        let (storage, cluster) = (self.storage(), self.cluster());
+        let (storage, cluster, htpasswd) = (self.storage(), self.cluster(), self.htpasswd());
         let data_dir = match (&cluster, &storage.driver) {
             (Some(_), _) => PathBuf::from(self.text_or("cluster.datadir", "/var/lib/flotilla")),
             (None, Driver::Filesystem(filesystem)) => filesystem.root_directory.join("flotilla"),
@@ -295,7 +296,8 @@ impl Reader {
             storage,
             validation: self.validation(),
             pages: self.pages(),
-            htpasswd: self.htpasswd(),
+            access: self.access(htpasswd.is_some(), false),
+            htpasswd,
             cluster,
             data_dir,
         }

@@ -41,6 +41,8 @@ pub struct Config {
     pub pages: Pages,
     /// `auth.htpasswd`; absent: anyone may do anything
     pub htpasswd: Option<Htpasswd>,
+    /// `access`
+    pub access: Access,
     /// `cluster`; absent: one node, one voter
     pub cluster: Option<Cluster>,
     /// Where the Raft log, the state and the identity live.
@@ -193,6 +195,55 @@ pub struct Htpasswd {
     pub realm: String,
     /// `path`
     pub path: PathBuf,
+}
+
+/// Section `access`.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// `rules`; absent: every user may do anything, or anybody if there are no users
+    pub rules: Option<Vec<AccessRule>>,
+    /// `tokens`, if they are enabled
+    pub tokens: Option<TokenService>,
+}
+
+/// An element of `access.rules`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessRule {
+    /// `repositories`: patterns of names
+    pub repositories: Vec<String>,
+    /// `users`
+    pub users: Vec<Users>,
+    /// `rights`
+    pub rights: Vec<Right>,
+}
+
+/// Whom a rule is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Users {
+    /// `$all`
+    Anyone,
+    /// `$authenticated`
+    Authenticated,
+    /// A name of the password file.
+    Named(String),
+}
+
+/// What a rule permits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// `pull`
+    Pull,
+    /// `push`
+    Push,
+    /// `delete`
+    Delete,
+}
+
+/// Section `access.tokens`: tokens made by this cluster.
+#[derive(Clone, Debug)]
+pub struct TokenService {
+    /// `expiration`: how long a token is good
+    pub expiration: Duration,
 }
 
 /// Section `validation`.

@@ -211,3 +211,45 @@ fn the_manual_is_fresh() {
     }
     assert!(std::fs::read_to_string(&path).unwrap_or_default() == manual(), "run with FLOTILLA_WRITE_DOCS=1");
 }
+
+#[test]
+fn access_rules_are_checked_and_tokens_follow_from_them() {
+    const USERS: &str = "storage: {filesystem: {}}\nauth: {htpasswd: {realm: r, path: p}}\n";
+    let access = |text: &str| loaded(&format!("{USERS}access: {text}"), &[]).map(|loaded| loaded.config.access);
+    assert!(matches!(access("{}"), Ok(Access { rules: None, tokens: None })));
+    let mixed = access(
+        "{rules: [{repositories: [a/**], users: $all, rights: pull}, {repositories: ['**'], users: [ann, 7, $authenticated], \
+         rights: [push, delete]}]}",
+    )
+    .unwrap();
+    let second = AccessRule {
+        repositories: vec!["**".into()],
+        users: vec![Users::Named("ann".into()), Users::Named("7".into()), Users::Authenticated],
+        rights: vec![Right::Push, Right::Delete],
+    };
+    assert_eq!(mixed.rules.unwrap()[1], second);
+    assert_eq!(mixed.tokens.unwrap().expiration, Duration::from_secs(300));
+    let own =
+        access("{rules: [{repositories: a, users: $authenticated, rights: pull}], tokens: {expiration: 1m}}").unwrap();
+    assert!(own.tokens.is_none());
+    let on = access("{tokens: {enabled: true, expiration: 1m}}").unwrap();
+    assert_eq!(on.tokens.unwrap().expiration, Duration::from_secs(60));
+
+    for (text, key) in [
+        ("{rules: x}", "access.rules"),
+        ("{rules: [x]}", "access.rules"),
+        ("{rules: [{repositories: a, users: ann}]}", "access.rules"),
+        ("{rules: [{repositories: A, users: ann, rights: pull}]}", "access.rules"),
+        ("{rules: [{repositories: a, users: $ann, rights: pull}]}", "access.rules"),
+        ("{rules: [{repositories: a, users: ann, rights: admin}]}", "access.rules"),
+        ("{rules: [{repositories: a, users: ann, rights: pull, deny: x}]}", "access.rules"),
+        ("{tokens: {enabled: true, expiration: 1s}}", "access.tokens.expiration"),
+        ("{tokens: {enable: true}}", "access.tokens.enable"),
+    ] {
+        assert_eq!(wrong(&format!("{USERS}access: {text}"), &[]), [key], "{text}");
+    }
+    let nobody = "storage: {filesystem: {}}\naccess: {tokens: {enabled: true}, rules: [{repositories: a, users: ann, rights: pull}]}";
+    assert_eq!(wrong(nobody, &[]), ["access.rules", "access.tokens.enabled"]);
+    let public = "storage: {filesystem: {}}\naccess: {rules: [{repositories: a, users: $all, rights: pull}]}";
+    assert!(loaded(public, &[]).unwrap().config.access.tokens.is_none());
+}

@@ -34,6 +34,7 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
 pub(super) fn printed(time: Duration) -> String {
     match (time.as_secs(), time.subsec_nanos()) {
         (seconds, 0) if seconds > 0 && seconds % 3600 == 0 => format!("{}h", seconds / 3600),
+        (seconds, 0) if seconds > 60 && seconds % 60 == 0 => format!("{}m", seconds / 60),
         (seconds, 0) => format!("{seconds}s"),
         (_, nanos) => format!("{}s{nanos}ns", time.as_secs()),
     }

@@ -91,6 +91,11 @@ struct Entry<'a> {
 
 /// The answer that tells a client of `error`.
 pub fn respond(error: &Error) -> Response<Body> {
+    respond_with(error, None)
+}
+
+/// As [`respond`]; with this `detail` unless the error has its own.
+pub fn respond_with(error: &Error, detail: Option<serde_json::Value>) -> Response<Body> {
     let (status, code) = match error {
         Error::Path(error) => path(error),
         Error::Method { .. } => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported),
@@ -102,14 +107,14 @@ pub fn respond(error: &Error) -> Response<Body> {
         Error::PageSize => (StatusCode::BAD_REQUEST, ErrorCode::PaginationNumberInvalid),
         Error::RangeNotSatisfiable { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid),
         // Always 401: clients authenticate again on that, and give up on 403.
-        Error::Unauthenticated | Error::NotVerified(auth::NotVerified::Wrong) | Error::Denied(_) => {
-            (StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized)
-        }
+        Error::Unauthenticated
+        | Error::NotVerified(auth::NotVerified::Wrong | auth::NotVerified::Token(_))
+        | Error::Denied(_) => (StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized),
         Error::NotVerified(auth::NotVerified::Busy) => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable),
         Error::Registry(error) => answer(error),
         Error::Refused(refusal) => refusal.answer(),
     };
-    let mut response = Response::new(Body::Full(Some(document(error, status, code))));
+    let mut response = Response::new(Body::Full(Some(document(error, status, code, detail))));
     *response.status_mut() = status;
     let fields = response.headers_mut();
     fields.insert(header::CONTENT_TYPE, headers::JSON);
@@ -126,6 +131,12 @@ pub fn respond(error: &Error) -> Response<Body> {
         _ => {}
     }
     response
+}
+
+/// Whether other credentials might help.
+pub fn is_about_caller(error: &Error) -> bool {
+    use auth::NotVerified::{Token, Wrong};
+    matches!(error, Error::Unauthenticated | Error::Denied(_) | Error::NotVerified(Wrong | Token(_)))
 }
 
 /// Domain words to statuses and codes.
@@ -182,11 +193,13 @@ fn path(error: &PathError) -> (StatusCode, ErrorCode) {
 }
 
 /// The body: causes that are ours alone stay in our log.
-fn document(error: &Error, status: StatusCode, code: ErrorCode) -> Bytes {
+fn document(error: &Error, status: StatusCode, code: ErrorCode, detail: Option<serde_json::Value>) -> Bytes {
     let internal = status.is_server_error() && !matches!(error, Error::Registry(registry::Error::CommitRunning(_)));
     let text = match internal {
         true if status == StatusCode::SERVICE_UNAVAILABLE => "the registry cannot answer for now; try again".to_owned(),
         true => "internal error".to_owned(),
+        // Why a token is worth nothing is for our log: it would help who forges one.
+        false if matches!(error, Error::NotVerified(_)) => error.to_string(),
         false => with_causes(error),
     };
     let entry = |detail| Entry { code: code.as_str(), message: &text, detail };
@@ -198,7 +211,7 @@ fn document(error: &Error, status: StatusCode, code: ErrorCode) -> Bytes {
             let parents: Vec<String> = parents.iter().map(ToString::to_string).collect();
             vec![entry(Some(serde_json::json!({ "parents": parents })))]
         }
-        _ => vec![entry(None)],
+        _ => vec![entry(detail)],
     };
     serde_json::to_vec(&Document { errors }).unwrap_or_default().into()
 }

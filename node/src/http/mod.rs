@@ -5,6 +5,8 @@
 
 pub mod admin;
 pub mod body;
+mod challenge;
+mod client;
 mod conditions;
 pub mod error;
 mod headers;
@@ -21,10 +23,11 @@ mod v2;
 mod watch;
 mod wire;
 
+pub use client::Peer;
 pub use limits::Limits;
 pub use metrics::Metrics;
 pub use ops::Ops;
-pub use router::Front;
+pub use router::{Front, Setup};
 
 #[cfg(test)]
 mod tests;

@@ -5,9 +5,9 @@ use super::error::{self, Error};
 use super::limits::{self, Limits, Overloaded, Refusal};
 use super::metrics::Metrics;
 use super::v2::{self, endpoint::Endpoint, endpoint::PathError};
-use super::{headers, ops};
+use super::{challenge, headers, ops};
 use crate::{
-    auth::{Access, Policy},
+    auth::{Access, Caller, Policy},
     lifecycle::{Lifecycle, Readiness},
     registry::{self, Registry},
 };
@@ -27,44 +27,62 @@ use tracing::{Instrument, Level, debug, error, event, info_span, warn};
 #[derive(Clone)]
 pub struct Front(Arc<Inner>);
 
+/// What a front is made of.
+pub struct Setup {
+    /// The use cases.
+    pub registry: Registry,
+    /// Who may do what.
+    pub access: Arc<Access>,
+    /// What probes are answered with.
+    pub readiness: watch::Receiver<Readiness>,
+    /// Counts requests.
+    pub metrics: Metrics,
+    /// An event for every answer.
+    pub access_log: bool,
+    /// Bounds; the listener has the same.
+    pub limits: Limits,
+}
+
+impl Setup {
+    /// Open to anyone, with the usual limits and no access log.
+    pub fn new(registry: Registry, readiness: watch::Receiver<Readiness>, metrics: Metrics) -> Self {
+        let (access, limits) = (Arc::new(Access::open()), Limits::default());
+        Self { registry, access, readiness, metrics, access_log: false, limits }
+    }
+}
+
 struct Inner {
-    registry: Registry,
-    access: Arc<Access>,
-    readiness: watch::Receiver<Readiness>,
-    metrics: Metrics,
-    access_log: bool,
-    limits: Limits,
+    setup: Setup,
     /// Request ids are this process's random part and a count.
     process: u32,
     requests: AtomicU64,
 }
 
 impl Front {
-    /// A front over the use cases.
-    pub fn new(
-        registry: Registry,
-        access: Arc<Access>,
-        readiness: watch::Receiver<Readiness>,
-        metrics: Metrics,
-        access_log: bool,
-        limits: Limits,
-    ) -> Self {
-        let (process, requests) = (rand::random(), AtomicU64::new(0));
-        Self(Arc::new(Inner { registry, access, readiness, metrics, access_log, limits, process, requests }))
+    /// A front of these parts.
+    pub fn new(setup: Setup) -> Self {
+        Self(Arc::new(Inner { setup, process: rand::random(), requests: AtomicU64::new(0) }))
     }
 
     /// The use cases.
     pub(super) fn registry(&self) -> &Registry {
-        &self.0.registry
+        &self.0.setup.registry
     }
 
     /// Who may do what.
     pub(super) fn policy(&self) -> &Policy {
-        self.0.access.policy()
+        self.0.setup.access.policy()
+    }
+
+    /// Whether the caller may do something here. Where there are tokens, who has none is always sent for one: clients ask once,
+    /// and without a challenge they would never show who they are.
+    pub(super) fn admits(&self, caller: &Caller) -> bool {
+        let access = &self.0.setup.access;
+        access.policy().admits(caller) && !(access.has_tokens() && *caller == Caller::Anonymous)
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
-        &self.0.metrics
+        &self.0.setup.metrics
     }
 
     /// As [`Front::handle`], in a tracked task if the request may change something: a client that hangs up right after the
@@ -85,11 +103,11 @@ impl Front {
     /// Answers one request.
     pub async fn handle(self, request: Request<Incoming>) -> Response<Body> {
         let began = Instant::now();
-        let _in_flight = self.0.metrics.begin();
+        let _in_flight = self.0.setup.metrics.begin();
         let id = self.request_id();
         let (head, incoming) = request.into_parts();
         let has_body = !incoming.is_end_stream();
-        let body = RequestBody::new(incoming, self.0.limits.progress);
+        let body = RequestBody::new(incoming, self.0.setup.limits.progress);
         let route = route(&head);
         let flaw = limits::flaw(&head);
         // What follows a bad head may be anything.
@@ -118,7 +136,7 @@ impl Front {
         fields.insert(header::X_CONTENT_TYPE_OPTIONS, headers::NOSNIFF);
         fields.insert(headers::REQUEST_ID, headers::value(&id));
         // With `Unready`, the client's next request goes through the balancer again, to another node.
-        closes |= matches!(*self.0.readiness.borrow(), Readiness::Unready(_));
+        closes |= matches!(*self.0.setup.readiness.borrow(), Readiness::Unready(_));
         if closes && head.version < http::Version::HTTP_2 {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -134,8 +152,8 @@ impl Front {
 
         let code = response.status().as_u16();
         let took = began.elapsed();
-        self.0.metrics.answered(&head.method, label, code, took, bytes);
-        if self.0.access_log {
+        self.0.setup.metrics.answered(&head.method, label, code, took, bytes);
+        if self.0.setup.access_log {
             span.in_scope(|| {
                 let agent = head.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
                 let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
@@ -162,18 +180,13 @@ impl Front {
                 Method::GET | Method::HEAD => Ok(Response::new(Body::Empty)),
                 _ => Err(Error::Method { allow: "GET, HEAD" }),
             },
-            Route::Probe => ops::probe(head.uri.path(), &self.0.readiness).ok_or(PathError::NotFound.into()),
+            Route::Probe => ops::probe(head.uri.path(), &self.0.setup.readiness).ok_or(PathError::NotFound.into()),
             Route::Endpoint(endpoint) => self.endpoint(head, endpoint, body).await,
             Route::Nothing(error) => Err((*error).into()),
         };
         result.unwrap_or_else(|error| {
-            let mut response = error::respond(&error);
+            let response = error::respond(&error);
             report(&error, response.status());
-            if response.status() == StatusCode::UNAUTHORIZED
-                && let Some(challenge) = self.0.access.challenge()
-            {
-                response.headers_mut().insert(header::WWW_AUTHENTICATE, headers::value(challenge));
-            }
             response
         })
     }
@@ -186,8 +199,22 @@ impl Front {
             (Some(field), None) => Some(field.to_str().unwrap_or_default()),
             (Some(_), Some(_)) => Some(""),
         };
-        let caller = self.0.access.caller(authorization).await?;
-        v2::answer(self, head, endpoint, body, &caller).await
+        let access = &*self.0.setup.access;
+        let caller = access.caller(authorization, None).await;
+        let result = match &caller {
+            Ok(caller) => v2::answer(self, head, endpoint, body, caller).await,
+            Err(error) => Err((*error).into()),
+        };
+        match result {
+            Err(error) if error::is_about_caller(&error) => {
+                debug!("not permitted: {}", error::with_causes(&error));
+                let wanted = challenge::wanted(endpoint, head);
+                let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+                let origin = format!("http://{host}");
+                Ok(challenge::respond(&error, access, &origin, &wanted, caller.as_ref().ok()))
+            }
+            result => result,
+        }
     }
 
     fn request_id(&self) -> String {

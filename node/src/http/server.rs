@@ -4,6 +4,7 @@
 //! socket. `watch` ends the ones that only hold on.
 
 use super::body::Body;
+use super::client::Peer;
 use super::limits::{HEAD_BYTES_MAX, HEADERS_MAX, Limits, Overloaded, Refusal, TARGET_BYTES_MAX};
 use super::metrics::Metrics;
 use super::tls::{self, Opened};
@@ -86,8 +87,8 @@ where
     let server = Arc::new(Server::new(settings, lifecycle.clone(), handler));
     let accept = async {
         loop {
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
+            let (stream, peer) = match listener.accept().await {
+                Ok((stream, address)) => (stream, Peer(address)),
                 Err(error) => {
                     warn!(%error, "cannot accept a connection");
                     sleep(ACCEPT_PAUSE).await;
@@ -96,7 +97,7 @@ where
             };
             let server = server.clone();
             if let Ok(permit) = connections.clone().try_acquire_owned() {
-                lifecycle.spawn(server.connection(stream, permit));
+                lifecycle.spawn(server.connection(stream, peer, permit));
             } else if let Ok(permit) = refused.clone().try_acquire_owned() {
                 lifecycle.spawn(async move {
                     let _ = timeout(REFUSAL_LIMIT, server.refuse(stream)).await;
@@ -147,7 +148,7 @@ where
         Self { settings, lifecycle, http1, http2, handler, requests: Arc::default() }
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, _permit: OwnedSemaphorePermit) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: Peer, _permit: OwnedSemaphorePermit) {
         let _open = self.settings.metrics.as_ref().map(Open::new);
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "the connection is gone already");
@@ -180,11 +181,11 @@ where
             let Some(version) = first else { break wire };
             // In boxes, so that they cost nothing between requests.
             wire = match version {
-                Version::Http1 => match Box::pin(self.http1(wire)).await {
+                Version::Http1 => match Box::pin(self.http1(wire, peer)).await {
                     Some(parked) => parked,
                     None => return,
                 },
-                Version::Http2 => return Box::pin(self.http2(wire)).await,
+                Version::Http2 => return Box::pin(self.http2(wire, peer)).await,
             };
             patience = self.settings.limits.idle;
         };
@@ -192,10 +193,10 @@ where
     }
 
     /// Serves requests; gives the connection back when there was none for a while.
-    async fn http1(&self, wire: Wire) -> Option<Wire> {
+    async fn http1(&self, wire: Wire, peer: Peer) -> Option<Wire> {
         let pulse = wire.pulse.clone();
         let mut watch = Watch::new(pulse.clone(), self.settings.limits, true);
-        let mut connection = self.http1.serve_connection(TokioIo::new(wire), self.service(&pulse));
+        let mut connection = self.http1.serve_connection(TokioIo::new(wire), self.service(&pulse, peer));
         let mut draining = pin!(self.lifecycle.draining().cancelled());
         // Looked at only once there is a soft stop: this is polled for every piece.
         let mut stopping = pin!(self.lifecycle.stopping().cancelled());
@@ -245,11 +246,11 @@ where
         None
     }
 
-    async fn http2(&self, mut wire: Wire) {
+    async fn http2(&self, mut wire: Wire, peer: Peer) {
         wire.lingers = false;
         let pulse = wire.pulse.clone();
         let mut watch = Watch::new(pulse.clone(), self.settings.limits, false);
-        let connection = self.http2.serve_connection(TokioIo::new(wire), self.service(&pulse));
+        let connection = self.http2.serve_connection(TokioIo::new(wire), self.service(&pulse, peer));
         let mut connection = pin!(connection);
         let mut draining = pin!(self.lifecycle.draining().cancelled());
         // Looked at only once there is a soft stop: this is polled for every piece.
@@ -284,6 +285,7 @@ where
     fn service(
         &self,
         pulse: &Arc<super::wire::Pulse>,
+        peer: Peer,
     ) -> impl Service<
         Request<Incoming>,
         Response = Response<Sent>,
@@ -295,6 +297,7 @@ where
         let limit = self.settings.limits.requests;
         service_fn(move |mut request: Request<Incoming>| {
             let (exchange, count) = Exchange::begin(&pulse, &requests);
+            request.extensions_mut().insert(peer);
             if count > limit {
                 request.extensions_mut().insert(Overloaded);
             }

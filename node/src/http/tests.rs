@@ -1,5 +1,6 @@
 //! The front over real connections: a registry on the in-process metadata store and a blob store.
 
+mod access;
 mod auth;
 mod hardening;
 mod manifests;
@@ -16,7 +17,7 @@ mod tags;
 mod tls;
 mod uploads;
 
-use super::{Front, Limits, Metrics, body::Body, server};
+use super::{Front, Limits, Metrics, Setup, body::Body, server};
 use crate::auth::Access;
 use crate::blobstore::{BlobStore, Hasher, memory::Memory};
 use crate::lifecycle::{Lifecycle, Readiness};
@@ -117,7 +118,8 @@ impl Cluster {
             let shared: Arc<dyn MetadataStore> = metadata.clone();
             let registry = Registry::new(shared, store.clone(), lifecycle.clone(), settings.clone());
             let metrics = Metrics::new(&mut prometheus_client::registry::Registry::default());
-            let front = Front::new(registry, access.clone(), ready.clone(), metrics.clone(), true, Limits::default());
+            let setup = Setup::new(registry, ready.clone(), metrics.clone());
+            let front = Front::new(Setup { access: access.clone(), access_log: true, ..setup });
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             addresses.push(listener.local_addr().unwrap());
             let handler = move |request| front.clone().handle(request);

@@ -3,13 +3,13 @@
 //! Start: blob store → Raft → the store's marker agrees with the metadata → a barrier through the leader succeeded → the
 //! public port listens. Stop: unready → drain → hand over leadership → checkpoint → end.
 
+mod access;
 mod listen;
 mod operations;
 mod readiness;
 mod store_marker;
 
 use crate::{
-    auth::{Access, Htpasswd, Passwords},
     blobstore::{self, BlobStore},
     config::Config,
     http,
@@ -59,7 +59,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         Some(address) => Some(listen::bind(address).await.context("http.debug.addr")?),
         None => None,
     };
-    let access = access(&config)?;
+    let access = access::open(&config)?;
     let public = listen::bind(&config.http.addr).await.context("http.addr")?;
     let tls = config.http.tls.as_ref().map(http::tls::acceptor).transpose().context("http.tls")?;
     let raft = RaftStore::start(&config, &lifecycle, &mut figures).await.context("cluster")?;
@@ -108,8 +108,14 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         progress: node.config.limits.body_progress,
         ..http::Limits::default()
     };
-    let access_log = node.config.log.access_log;
-    let front = http::Front::new(registry, Arc::new(access), readiness, http_figures.clone(), access_log, limits);
+    let front = http::Front::new(http::Setup {
+        registry,
+        access: Arc::new(access),
+        readiness,
+        metrics: http_figures.clone(),
+        access_log: node.config.log.access_log,
+        limits,
+    });
     let public = listen::listen(public)?;
     info!("serving on {}", public.local_addr()?);
     let requests = node.lifecycle.clone();
@@ -120,14 +126,6 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let accepting = node.lifecycle.spawn(serve);
     supervisor.run(UploadReaper::new(metadata, node.blobs.clone()), REAP_INTERVAL);
     node.serve(accepting).await
-}
-
-/// How callers show who they are. Half of the processors may verify passwords, so that guessing does not stop the rest.
-fn access(config: &Config) -> anyhow::Result<Access> {
-    let Some(htpasswd) = &config.htpasswd else { return Ok(Access::open()) };
-    let parallel = std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2));
-    let users = Htpasswd::open(&htpasswd.path, parallel).context("auth.htpasswd")?;
-    Ok(Access::users(Passwords { realm: htpasswd.realm.clone(), users }))
 }
 
 /// What start, watch and stop share.

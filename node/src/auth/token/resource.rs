@@ -1,5 +1,6 @@
 use flotilla_proto::oci::RepositoryName;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// An element of a token's claim `access`, and what a `scope` parameter asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +16,21 @@ pub struct Resource {
 }
 
 impl Resource {
+    /// Actions on a repository.
+    pub fn repository(name: &RepositoryName, actions: &[&str]) -> Self {
+        Self::of("repository", name.as_str(), actions)
+    }
+
+    /// The list of repositories.
+    pub fn catalog() -> Self {
+        Self::of("registry", "catalog", &["*"])
+    }
+
+    fn of(kind: &str, name: &str, actions: &[&str]) -> Self {
+        let actions = actions.iter().map(|action| (*action).to_owned()).collect();
+        Self { kind: kind.to_owned(), name: name.to_owned(), actions }
+    }
+
     /// Parses `type:name:action,action`. A type may carry a class, as in `repository(plugin)`, which means nothing here; a
     /// name may hold a host with a port.
     pub fn parse(scope: &str) -> Option<Self> {
@@ -35,6 +51,12 @@ impl Resource {
 
     pub(super) fn permits(&self, action: &str) -> bool {
         self.actions.iter().any(|own| own == action || own == "*")
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.kind, self.name, self.actions.join(","))
     }
 }
 

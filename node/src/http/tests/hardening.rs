@@ -19,7 +19,7 @@ async fn limited(limits: Limits) -> Cluster {
     let blobs = Arc::new(cluster.blobs.clone());
     let registry = Registry::new(shared, blobs, cluster.lifecycle.clone(), Settings::default());
     let metrics = Metrics::new(&mut prometheus_client::registry::Registry::default());
-    let front = Front::new(registry, Arc::new(Access::open()), cluster.readiness.subscribe(), metrics, false, limits);
+    let front = Front::new(Setup { limits, ..Setup::new(registry, cluster.readiness.subscribe(), metrics) });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     cluster.nodes.push(listener.local_addr().unwrap());
     let settings = Listener { limits, ..Listener::default() };

@@ -96,14 +96,7 @@ async fn without_a_leader_reads_by_digest_go_on_for_a_while() {
         let metadata = Arc::new(Fragile { store: cluster.metadata.clone(), leaderless: true.into(), age });
         let registry = Registry::new(metadata, Arc::new(cluster.blobs.clone()), Lifecycle::new(), Settings::default());
         let metrics = Metrics::new(&mut prometheus_client::registry::Registry::default());
-        let front = Front::new(
-            registry,
-            Arc::new(Access::open()),
-            cluster.readiness.subscribe(),
-            metrics,
-            false,
-            Limits::default(),
-        );
+        let front = Front::new(Setup::new(registry, cluster.readiness.subscribe(), metrics));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut other = Cluster::of(0).await;
         other.nodes.push(listener.local_addr().unwrap());

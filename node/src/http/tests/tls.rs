@@ -27,14 +27,7 @@ async fn secure(minimum: TlsVersion) -> Secure {
     let blobs = Arc::new(cluster.blobs.clone());
     let registry = Registry::new(shared, blobs, cluster.lifecycle.clone(), Settings::default());
     let metrics = Metrics::new(&mut prometheus_client::registry::Registry::default());
-    let front = Front::new(
-        registry,
-        Arc::new(Access::open()),
-        cluster.readiness.subscribe(),
-        metrics,
-        false,
-        Limits::default(),
-    );
+    let front = Front::new(Setup::new(registry, cluster.readiness.subscribe(), metrics));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     cluster.nodes.push(listener.local_addr().unwrap());
     let settings = Listener { tls: Some(acceptor), ..Listener::default() };

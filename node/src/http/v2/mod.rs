@@ -28,7 +28,7 @@ pub async fn answer(
 ) -> Result<Response<Body>, Error> {
     let request = Context { front, head, body, caller };
     let is_head = head.method == Method::HEAD;
-    if endpoint.repository().is_none() && !front.policy().admits(caller) {
+    if endpoint.repository().is_none() && !front.admits(caller) {
         return Err(Error::Unauthenticated);
     }
     match (endpoint, &head.method) {
@@ -92,8 +92,8 @@ impl Context<'_> {
         Ok(self.front.policy().grant(self.caller, repository)?)
     }
 
-    /// What the caller may see of the whole.
-    pub(super) fn listing(&self) -> Listing {
+    /// What the caller may see of the whole; nothing if it may not ask.
+    pub(super) fn listing(&self) -> Option<Listing> {
         self.front.policy().listing(self.caller)
     }
 }

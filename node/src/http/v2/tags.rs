@@ -32,9 +32,10 @@ pub async fn list(request: &Context<'_>, name: &RepositoryName) -> Result<Respon
 
 /// The repositories.
 pub async fn catalog(request: &Context<'_>) -> Result<Response<Body>, Error> {
+    let listing = request.listing().ok_or(Error::Unauthenticated)?;
     let most = request.front.registry().settings().catalog_page;
     let (limit, last) = page(request, CATALOG_PAGE.min(most), most)?;
-    let page = request.front.registry().repositories(&request.listing(), last.as_deref(), limit).await?;
+    let page = request.front.registry().repositories(&listing, last.as_deref(), limit).await?;
     Ok(respond(&Catalog { repositories: &page.names }, &page, limit, "/v2/_catalog"))
 }
 

@@ -20,7 +20,7 @@ pub async fn open(request: &Context<'_>, name: &RepositoryName) -> Result<Respon
         let source = match from {
             Some(Ok(from)) => request.grant(&from).ok().map(Source::Repository),
             Some(Err(_)) => None,
-            None => request.listing().everything().map(Source::Any),
+            None => request.listing().and_then(|listing| listing.everything()).map(Source::Any),
         };
         if let (Ok(digest), Some(source)) = (mount.parse::<Digest>(), source)
             && registry.mount(&source, &grant, digest).await?.is_some()

@@ -85,6 +85,8 @@ async fn ask<T: DeserializeOwned>(socket: &Path, method: Method, target: &str) -
 
 /// The words of a refusal: `{"error": "…"}`.
 fn reason(body: &[u8]) -> String {
-    let words = serde_json::from_slice::<serde_json::Value>(body).ok().and_then(|body| Some(body["error"].as_str()?.to_owned()));
+    let words = serde_json::from_slice::<serde_json::Value>(body)
+        .ok()
+        .and_then(|body| Some(body["error"].as_str()?.to_owned()));
     words.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned())
 }

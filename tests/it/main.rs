@@ -4,6 +4,7 @@
 
 mod battery;
 mod clients;
+mod command_line;
 mod conformance;
 mod connections;
 mod cross_client;

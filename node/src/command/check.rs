@@ -48,9 +48,12 @@ mod tests {
         let env = [("REGISTRY_STORAGE".to_owned(), "filesystem".to_owned())];
         let page = check(Some(&config), env).unwrap();
         let warnings: Vec<_> = page.lines().filter(|line| line.starts_with("# warning: ")).collect();
-        assert!(matches!(warnings[..], [first, second]
+        assert!(
+            matches!(warnings[..], [first, second]
             if first.contains("http.tls.certificate") && first.contains("not a file")
-            && second.contains("http.tls.key") && second.contains("/none")), "{page}");
+            && second.contains("http.tls.key") && second.contains("/none")),
+            "{page}"
+        );
         assert!(page.starts_with(&format!("# file: {}\n", config.display())), "{page}");
         fs::remove_file(&config).unwrap();
         let mistakes = check(Some(&config), []).unwrap_err();

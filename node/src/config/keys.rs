@@ -78,6 +78,21 @@ const COPIES: &str = "nothing is ever copied inside the bucket";
 const PARTS: &str = "the node sizes the parts of an upload by itself";
 const ENDPOINT: &str = "name the endpoint you want in `regionendpoint`";
 
+/// Spellings that stand for another one.
+pub(super) const MAPPED: &[(&str, &str)] = &[
+    (
+        "`storage: s3`, `auth: htpasswd`",
+        "the section with that one key; by a variable, it replaces the driver or method of the file",
+    ),
+    ("`storage.s3aws`", "`storage.s3`"),
+    ("`storage.s3.storageclass: NONE`", "the bucket's class, as without the key"),
+    ("`loglevel`", "`log.level`; one notice"),
+    ("`log.level: warning`; `fatal`, `panic`", "`warn`; `error`"),
+    ("`log.formatter: logstash`", "`json`"),
+    ("`catalog.maxentries`, `tags.maxtags` of zero or less", "their defaults"),
+    ("`yes`, `on`, `y`; `no`, `off`, `n`", "`true`; `false`"),
+];
+
 /// The table, in the order of the manual.
 pub(super) const KEYS: &[Key] = &[
     honoured("version", "format of the file: `0.1`; a variable cannot override it"),
@@ -148,7 +163,10 @@ pub(super) const KEYS: &[Key] = &[
     honoured("storage.delete.enabled", "allow deletes; default `false`"),
     honoured("storage.redirect.disable", "stream blobs through the node; default `false`"),
     honoured("storage.maintenance.uploadpurging.age", "longest life of an upload session; default `168h`"),
-    ignored("storage.maintenance.uploadpurging", "upload sessions always end, all the time and on every node; see `age`"),
+    ignored(
+        "storage.maintenance.uploadpurging",
+        "upload sessions always end, all the time and on every node; see `age`",
+    ),
     refused(
         "storage.maintenance.readonly",
         effective,
@@ -166,7 +184,7 @@ pub(super) const KEYS: &[Key] = &[
     honoured("cluster.name", "nodes of clusters of other names are strangers; default `flotilla`"),
     honoured("cluster.datadir", "Raft log, state, identity; default `/var/lib/flotilla`"),
     honoured("cluster.addr", "cluster port; default `127.0.0.1:5001`; without `tls` loopback only"),
-    honoured("cluster.advertise", "how peers reach it; default `addr`"),
+    honoured("cluster.advertise", "how peers reach it; default: `addr`"),
     honoured("cluster.peers", "cluster addresses of all nodes: list, or one DNS name with port"),
     honoured("cluster.bootstrapexpect", "how many fresh nodes form a new cluster; required with `peers`, else 1"),
     honoured("cluster.tls.certificate", "PEM chain of this node"),
@@ -234,7 +252,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     honoured(
         "tags.maxtags",
-        "tags on one page of a repository's list, at most 100000; one that does not fit has a `Link`; default `100000`",
+        "tags on one page of a client that asks for pages (`n`), at most 100000; default `100000`",
     ),
     ignored("compatibility", "manifests of schema 1 are always refused"),
     ignored("reporting", "nothing is reported to Bugsnag or New Relic; use the log and the metrics"),

@@ -31,7 +31,7 @@ use std::{
 pub const DEFAULT_FILES: [&str; 2] = ["/etc/docker/registry/config.yml", "/etc/distribution/config.yml"];
 
 /// Sections that registry:2 does not have: an unknown key in them is a mistake.
-const OURS: [&str; 3] = ["access", "cluster", "limits"];
+pub(super) const OURS: [&str; 3] = ["access", "cluster", "limits"];
 
 /// A configuration and what an operator should know about it.
 #[derive(Clone, Debug)]

@@ -86,7 +86,10 @@ pub(super) fn masked(key: &str, value: &Value) -> Value {
 fn secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     // Nothing in these sections is a secret, and what everybody may see is no secret.
-    let key = ["auth.token.", "access.tokens.", "http.headers."].iter().find_map(|open| key.strip_prefix(open)).unwrap_or(&key);
+    let key = ["auth.token.", "access.tokens.", "http.headers."]
+        .iter()
+        .find_map(|open| key.strip_prefix(open))
+        .unwrap_or(&key);
     // Anywhere in the path: what lies below a secret is a misspelt part of it.
     let words = ["secret", "password", "token", "credential", "authorization", "cookie", ".headers."];
     // `accesskey`, `accountkey`, `licensekey`; the `key` of TLS is the name of a file.

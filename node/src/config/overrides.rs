@@ -82,7 +82,8 @@ fn service_link(name: &str, value: &str) -> bool {
     const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
     let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let words: Vec<&str> = name[PREFIX.len()..].split('_').collect();
-    let url = value.split_once("://").is_some_and(|(scheme, _)| PROTOCOLS.iter().any(|p| p.eq_ignore_ascii_case(scheme)));
+    let url =
+        value.split_once("://").is_some_and(|(scheme, _)| PROTOCOLS.iter().any(|p| p.eq_ignore_ascii_case(scheme)));
     match words.as_slice() {
         [.., "PORT"] if url => return true,
         [.., "SERVICE", "HOST"] => return true,

@@ -45,7 +45,8 @@ pub(super) fn yaml(value: &Value) -> String {
     match value {
         Value::String(text) => {
             let safe = |c: char| c.is_ascii_alphanumeric() || "/._-:".contains(c);
-            let plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || "/:".contains(c))
+            let plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || "/:".contains(c) || text.contains(':'))
+                && !text.starts_with(['-', '.', '_'])
                 && text.chars().all(safe)
                 && !text.ends_with(':')
                 && parse(text).is_ok_and(|read| read == *value)

@@ -92,10 +92,7 @@ mod tests {
         let fields = [("service", json!("registry")), ("zone", json!("a \"b\"")), ("rack", json!({"row": 1}))];
         let line = written(Formatter::Json, &fields, "{\"message\":\"x\"}\n");
         let read: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(
-            read,
-            json!({"service": "registry", "zone": "a \"b\"", "rack": {"row": 1}, "message": "x"})
-        );
+        assert_eq!(read, json!({"service": "registry", "zone": "a \"b\"", "rack": {"row": 1}, "message": "x"}));
         assert!(line.ends_with("}\n"));
         let line = written(Formatter::Text, &fields, "INFO {x}\n");
         assert_eq!(line, "INFO {x} service=registry zone=\"a \\\"b\\\"\" rack={\"row\":1}\n");

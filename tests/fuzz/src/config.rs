@@ -1,6 +1,6 @@
 //! The configuration: never a panic, never a secret in a message, and what is accepted can be written down and read again.
 
-use crate::node_config::{Config, Inspected, Mistakes, Setting, address, inspect_yaml};
+use crate::config::{Config, Inspected, Mistakes, Setting, address, inspect_yaml};
 
 /// The value of every secret of this target.
 const SECRET: &str = "hush-hush";

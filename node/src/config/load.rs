@@ -283,7 +283,8 @@ impl Reader {
             self.mistake("version", "this version of the format is unknown", "write `version: 0.1`");
         }
         let (log, http, limits) = (self.log(), self.http(), self.limits());
-        let (storage, cluster, htpasswd) = (self.storage(), self.cluster(), self.htpasswd());
+        let (storage, cluster) = (self.storage(), self.cluster());
+        let (htpasswd, token) = (self.htpasswd(), self.token());
         let data_dir = match (&cluster, &storage.driver) {
             (Some(_), _) => PathBuf::from(self.text_or("cluster.datadir", "/var/lib/flotilla")),
             (None, Driver::Filesystem(filesystem)) => filesystem.root_directory.join("flotilla"),
@@ -296,8 +297,9 @@ impl Reader {
             storage,
             validation: self.validation(),
             pages: self.pages(),
-            access: self.access(htpasswd.is_some(), false),
+            access: self.access(htpasswd.is_some(), token.is_some()),
             htpasswd,
+            token,
             cluster,
             data_dir,
         }

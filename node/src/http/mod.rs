@@ -19,6 +19,7 @@ mod range;
 mod router;
 pub mod server;
 pub mod tls;
+mod token;
 mod v2;
 mod watch;
 mod wire;

@@ -5,7 +5,7 @@ use super::error::{self, Error};
 use super::limits::{self, Limits, Overloaded, Refusal};
 use super::metrics::Metrics;
 use super::v2::{self, endpoint::Endpoint, endpoint::PathError};
-use super::{challenge, headers, ops};
+use super::{challenge, headers, ops, token};
 use crate::{
     auth::{Access, Caller, Policy},
     lifecycle::{Lifecycle, Readiness},
@@ -79,6 +79,11 @@ impl Front {
     pub(super) fn admits(&self, caller: &Caller) -> bool {
         let access = &self.0.setup.access;
         access.policy().admits(caller) && !(access.has_tokens() && *caller == Caller::Anonymous)
+    }
+
+    /// How callers show who they are.
+    pub(super) fn access(&self) -> &Access {
+        &self.0.setup.access
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
@@ -181,26 +186,28 @@ impl Front {
                 _ => Err(Error::Method { allow: "GET, HEAD" }),
             },
             Route::Probe => ops::probe(head.uri.path(), &self.0.setup.readiness).ok_or(PathError::NotFound.into()),
+            Route::Token => match self.access().issuer() {
+                Some(issuer) => token::answer(self, issuer, head, authorization(head)).await,
+                None => Err(PathError::NotFound.into()),
+            },
             Route::Endpoint(endpoint) => self.endpoint(head, endpoint, body).await,
             Route::Nothing(error) => Err((*error).into()),
         };
         result.unwrap_or_else(|error| {
-            let response = error::respond(&error);
+            let mut response = error::respond(&error);
             report(&error, response.status());
+            if response.status() == StatusCode::UNAUTHORIZED
+                && let Some(challenge) = self.access().password_challenge()
+            {
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, headers::value(challenge));
+            }
             response
         })
     }
 
     async fn endpoint(&self, head: &Parts, endpoint: &Endpoint, body: &RequestBody) -> Result<Response<Body>, Error> {
-        let mut fields = head.headers.get_all(header::AUTHORIZATION).iter();
-        let authorization = match (fields.next(), fields.next()) {
-            (None, _) => None,
-            // What is no text, or said twice, is nobody's.
-            (Some(field), None) => Some(field.to_str().unwrap_or_default()),
-            (Some(_), Some(_)) => Some(""),
-        };
-        let access = &*self.0.setup.access;
-        let caller = access.caller(authorization, None).await;
+        let access = self.access();
+        let caller = access.caller(authorization(head), None).await;
         let result = match &caller {
             Ok(caller) => v2::answer(self, head, endpoint, body, caller).await,
             Err(error) => Err((*error).into()),
@@ -220,6 +227,16 @@ impl Front {
     fn request_id(&self) -> String {
         let n = self.0.requests.fetch_add(1, Ordering::Relaxed);
         format!("{:08x}{n:08x}", self.0.process)
+    }
+}
+
+/// The header `Authorization`. What is no text, or said twice, is nobody's.
+fn authorization(head: &Parts) -> Option<&str> {
+    let mut fields = head.headers.get_all(header::AUTHORIZATION).iter();
+    match (fields.next(), fields.next()) {
+        (None, _) => None,
+        (Some(field), None) => Some(field.to_str().unwrap_or_default()),
+        (Some(_), Some(_)) => Some(""),
     }
 }
 
@@ -252,6 +269,7 @@ fn overloaded(head: &Parts, route: &Route) -> Option<Error> {
 enum Route {
     Root,
     Probe,
+    Token,
     Endpoint(Endpoint),
     Nothing(PathError),
 }
@@ -261,6 +279,7 @@ impl Route {
         match self {
             Self::Root => "root",
             Self::Probe => "probe",
+            Self::Token => "token",
             Self::Endpoint(endpoint) => endpoint.label(),
             Self::Nothing(_) => "none",
         }
@@ -269,7 +288,7 @@ impl Route {
     fn repository(&self) -> Option<&str> {
         match self {
             Self::Endpoint(endpoint) => endpoint.repository().map(|name| name.as_str()),
-            Self::Root | Self::Probe | Self::Nothing(_) => None,
+            Self::Root | Self::Probe | Self::Token | Self::Nothing(_) => None,
         }
     }
 }
@@ -278,6 +297,7 @@ fn route(head: &Parts) -> Route {
     match head.uri.path() {
         "/" => Route::Root,
         "/livez" | "/readyz" => Route::Probe,
+        "/auth/token" => Route::Token,
         path => match Endpoint::parse(path) {
             Ok(endpoint) => Route::Endpoint(endpoint),
             // To a reader, what cannot be a tag is a manifest that does not exist.

@@ -18,7 +18,11 @@ use crate::{
     raft::RaftStore,
     registry::{LayerUrls, Registry, Settings},
     telemetry,
-    workers::{Supervisor, upload_reaper::UploadReaper},
+    workers::{
+        Supervisor,
+        token_keys::{self, TokenKeys},
+        upload_reaper::UploadReaper,
+    },
 };
 use anyhow::{Context, bail};
 use operations::Operator;
@@ -59,7 +63,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         Some(address) => Some(listen::bind(address).await.context("http.debug.addr")?),
         None => None,
     };
-    let access = access::open(&config)?;
+    let mut access = access::open(&config)?;
     let public = listen::bind(&config.http.addr).await.context("http.addr")?;
     let tls = config.http.tls.as_ref().map(http::tls::acceptor).transpose().context("http.tls")?;
     let raft = RaftStore::start(&config, &lifecycle, &mut figures).await.context("cluster")?;
@@ -94,13 +98,20 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
             return Ok(());
         }
     };
-    if let Err(error) = result {
-        node.lifecycle.stop();
-        node.raft.shutdown().await;
-        return Err(error);
-    }
+    let cluster_id = match result {
+        Ok(cluster_id) => cluster_id,
+        Err(error) => {
+            node.lifecycle.stop();
+            node.raft.shutdown().await;
+            return Err(error);
+        }
+    };
 
     let metadata: Arc<dyn MetadataStore> = node.raft.clone();
+    if let Some(issuer) = access::issuer(&node.config, &metadata, cluster_id) {
+        supervisor.run(TokenKeys::new(issuer.clone()), token_keys::INTERVAL);
+        access = access.with_issuer(issuer);
+    }
     let registry = Registry::new(metadata.clone(), node.blobs.clone(), node.lifecycle.clone(), node.settings());
     let limits = http::Limits {
         connections: node.config.limits.connections,
@@ -165,8 +176,8 @@ impl Node {
         });
     }
 
-    /// Waits for the cluster, ties it to the blob store, and says that it is ready.
-    async fn establish(&self) -> anyhow::Result<()> {
+    /// Waits for the cluster, ties it to the blob store, and says that it is ready. Returns the cluster's id.
+    async fn establish(&self) -> anyhow::Result<String> {
         self.say(Readiness::Starting("waiting for the cluster".into()));
         let cluster_id = loop {
             let barrier = self.raft.barrier(Instant::now() + PATIENCE).await;
@@ -182,7 +193,7 @@ impl Node {
         let leads = || self.raft.is_leader();
         store_marker::establish(&*self.raft, &*self.blobs, &leads, &cluster_id, new_store).await?;
         self.say(Readiness::Ready);
-        Ok(())
+        Ok(cluster_id)
     }
 
     /// Watches readiness until the soft stop, then stops in order.

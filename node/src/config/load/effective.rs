@@ -7,6 +7,9 @@ use crate::config::{
 };
 use serde_json::Value;
 
+/// Sections that are chosen by being there: their defaults have no effect elsewhere.
+const CHOICES: [&str; 4] = ["auth.htpasswd.", "auth.token.", "storage.filesystem.", "storage.s3."];
+
 /// A value that the reader handed out.
 pub(super) struct Used {
     value: Value,
@@ -39,7 +42,11 @@ impl Reader {
             value: value::yaml(&masked(key, &used.value)),
             source: used.from.map_or(Source::Default, |from| self.source(from)),
         };
-        self.used.borrow().iter().map(setting).collect()
+        let used = self.used.borrow();
+        let chosen = |key: &str| {
+            CHOICES.iter().all(|choice| !key.starts_with(choice) || self.get(choice.trim_end_matches('.')).is_some())
+        };
+        used.iter().filter(|(key, _)| chosen(key)).map(setting).collect()
     }
 
     fn source(&self, path: &str) -> Source {

@@ -25,7 +25,6 @@ impl Reader {
             Some(settings) => Driver::S3(Box::new(settings)),
             None => Driver::Filesystem(Filesystem { root_directory: root.into() }),
         };
-        self.has_no_effect(if s3 { "storage.filesystem" } else { "storage.s3" });
         let week = Duration::from_secs(7 * 24 * 3600);
         let upload_age = self.duration("storage.maintenance.uploadpurging.age", week);
         if upload_age.is_zero() {

@@ -49,24 +49,8 @@ fn enabled_elements(value: &Value) -> bool {
         other => effective(other),
     }
 }
-fn not_tcp(value: &Value) -> bool {
-    effective(value) && value.as_str() != Some("tcp")
-}
-fn not_root(value: &Value) -> bool {
-    effective(value) && value.as_str() != Some("/")
-}
 fn not_metrics(value: &Value) -> bool {
     effective(value) && value.as_str() != Some("/metrics")
-}
-fn not_nosniff(value: &Value) -> bool {
-    let default = |name: &str, value: &Value| {
-        let value = value.as_array().and_then(|values| values.first()).unwrap_or(value);
-        name.eq_ignore_ascii_case("x-content-type-options") && value.as_str() == Some("nosniff")
-    };
-    match value {
-        Value::Object(map) => map.iter().any(|(name, value)| effective(value) && !default(name, value)),
-        other => effective(other),
-    }
 }
 
 const REMOVE: &str = "remove the key";
@@ -99,6 +83,10 @@ pub(super) const KEYS: &[Key] = &[
     honoured("log.level", "`error`, `warn`, `info` or `debug`; default `info`"),
     honoured("log.formatter", "`text`, or one JSON object a line: `json` (also for `logstash`); default `text`"),
     honoured("log.accesslog.disabled", "no log line per request; default `false`"),
+    honoured(
+        "log.accesslog.formatter",
+        "`structured`: an event among the others; `combined`: a line in Apache's format on stdout; default `structured`",
+    ),
     honoured("log.fields", "map of fields that every line carries; default: none"),
     refused(
         "log.hooks",
@@ -108,19 +96,35 @@ pub(super) const KEYS: &[Key] = &[
     ),
     ignored("log.reportcaller", "lines name their module"),
     honoured("loglevel", "deprecated form of `log.level`; used if that is missing"),
-    honoured("http.addr", "public address `host:port`; default `:5000`"),
+    honoured("http.addr", "public address `host:port`, or the path of a socket; default `:5000`"),
+    honoured("http.net", "`tcp`, or `unix` with the path of a socket as `http.addr`; default `tcp`"),
+    honoured(
+        "http.host",
+        "URL where clients find the registry: then `Location` is absolute and begins with it; a path in it stands in for \
+         `http.prefix`",
+    ),
+    honoured(
+        "http.prefix",
+        "path before every path, like `/registry/`; `/livez` and `/readyz` are also without; default `/`",
+    ),
+    honoured(
+        "http.relativeurls",
+        "`Location` is relative; default `true`, without effect beside `http.host`; `false`: as the trusted proxies say, \
+         else by the request's `Host`",
+    ),
+    honoured(
+        "http.trustedproxies",
+        "addresses and blocks of the proxies whose `Forwarded`, `X-Forwarded-For`, `-Proto` and `-Host` are believed; \
+         default: none. A client on a Unix socket is always believed",
+    ),
+    honoured("http.headers", "headers of every answer, a list of values each; they also make CORS; default: none"),
+    honoured("http.http2.disabled", "HTTP/1.1 only; default `false`"),
     honoured("http.debug.addr", "ops address (`/livez`, `/readyz`, `/metrics`); default: none"),
     ignored("http.debug.prometheus.enabled", "metrics are always on at the ops address"),
     refused("http.debug.prometheus.path", not_metrics, "metrics are served at `/metrics` only", REMOVE),
     honoured("http.draintimeout", "longest soft stop; default `30s`"),
     ignored("http.secret", "upload sessions are in the replicated log"),
-    ignored("http.relativeurls", "`Location` is always relative"),
     ignored("http.h2c", "HTTP/2 by prior knowledge needs no setting"),
-    refused("http.http2.disabled", effective, "HTTP/2 cannot be switched off", REMOVE),
-    refused("http.host", effective, "`Location` is always relative; a fixed host is not built", REMOVE),
-    refused("http.prefix", not_root, "serving under a path prefix is not built", "serve at `/` and remove the key"),
-    refused("http.net", not_tcp, "the public address is TCP only", "set `http.net: tcp`"),
-    refused("http.headers", not_nosniff, "own response headers are not built", "add them at the proxy in front"),
     honoured("http.tls.certificate", "PEM chain; with it and `key` the public address speaks TLS; default: none"),
     honoured("http.tls.key", "PEM key of the certificate"),
     honoured("http.tls.minimumtls", "`tls1.2` or `tls1.3`; default `tls1.2`"),

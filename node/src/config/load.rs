@@ -4,6 +4,7 @@ mod access;
 mod auth;
 mod cluster;
 mod effective;
+mod headers;
 mod http;
 mod limits;
 mod log;

@@ -3,11 +3,13 @@
 //! table of every key and what becomes of it; read `load` next.
 
 pub mod address;
+pub mod authority;
 mod docs;
 mod inspect;
 mod keys;
 mod load;
 mod mistake;
+mod network;
 mod overrides;
 mod signing;
 #[cfg(test)]
@@ -18,8 +20,10 @@ pub use docs::manual;
 pub use inspect::{Inspected, Setting, Source};
 pub use load::{DEFAULT_FILES, Loaded, from_yaml, inspect, inspect_yaml, load};
 pub use mistake::{Mistake, Mistakes, Notice};
+pub use network::Network;
 pub use signing::SigningAlgorithm;
 
+use http::HeaderMap;
 use regex::Regex;
 use std::{path::PathBuf, time::Duration};
 
@@ -60,10 +64,21 @@ pub struct Log {
     pub level: String,
     /// `formatter`
     pub formatter: Formatter,
-    /// `accesslog.disabled`, negated
-    pub access_log: bool,
+    /// `accesslog.disabled` and `accesslog.formatter`
+    pub access_log: AccessLog,
     /// `fields`: on every line
     pub fields: Vec<(String, serde_json::Value)>,
+}
+
+/// What is written of every answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Nothing.
+    Off,
+    /// An event among the others.
+    Structured,
+    /// A line in Apache's combined format on stdout.
+    Combined,
 }
 
 /// How log lines look.
@@ -78,14 +93,48 @@ pub enum Formatter {
 /// Section `http`.
 #[derive(Clone, Debug)]
 pub struct Http {
-    /// `addr`: the public address, e.g. `:5000`
+    /// `addr`: the public address, e.g. `:5000`; with [`Net::Unix`] the path of a socket
     pub addr: String,
+    /// `net`
+    pub net: Net,
+    /// `host`: where clients find the registry; absent: they say
+    pub host: Option<Host>,
+    /// `prefix`: before every path, without its last slash; empty: none
+    pub prefix: String,
+    /// `relativeurls`; absent: as if true, if there is no `host`
+    pub relative_urls: Option<bool>,
+    /// `headers`: of every answer
+    pub headers: HeaderMap,
+    /// `trustedproxies`: who may say for whom he asks
+    pub trusted_proxies: Vec<Network>,
+    /// `http2.disabled`, negated
+    pub http2: bool,
     /// `debug.addr`: the ops address; absent: none
     pub debug_addr: Option<String>,
     /// `draintimeout`: longest soft stop
     pub drain_timeout: Duration,
     /// `tls`; absent: plain HTTP
     pub tls: Option<HttpTls>,
+}
+
+/// What the public listener is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Net {
+    /// A port.
+    Tcp,
+    /// A Unix socket.
+    Unix,
+}
+
+/// `http.host`, in its parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// `http` or `https`
+    pub scheme: &'static str,
+    /// Host, and port if it is not the usual one.
+    pub authority: String,
+    /// Without its last slash; empty: that of `http.prefix`.
+    pub path: String,
 }
 
 /// Section `http.tls`: TLS of the public address.

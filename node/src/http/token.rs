@@ -11,6 +11,7 @@ use crate::auth::{
 };
 use http::{HeaderValue, Method, Response, header, request::Parts};
 use serde::Serialize;
+use std::sync::OnceLock;
 
 /// Scopes of one request.
 const SCOPES_MAX: usize = 100;
@@ -30,6 +31,7 @@ pub async fn answer(
     issuer: &own::Issuer,
     head: &Parts,
     authorization: Option<&str>,
+    user: &OnceLock<String>,
 ) -> Result<Response<Body>, Error> {
     if !matches!(head.method, Method::GET | Method::HEAD) {
         return Err(Error::Method { allow: "GET, HEAD" });
@@ -38,7 +40,7 @@ pub async fn answer(
     if authorization.is_some_and(|field| !is_basic(field)) {
         return Err(NotVerified::Wrong.into());
     }
-    let caller = front.access().caller(authorization, None).await?;
+    let caller = front.caller(head, user).await?;
     let asked = scopes(&Query::of(&head.uri))?;
     let issued = match issuer.issue(caller.name(), granted(&asked, front.policy(), &caller)).await {
         Ok(issued) => issued,

@@ -77,11 +77,12 @@ impl<'a, W: Write + Clone + 'a> MakeWriter<'a> for Labelled<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::AccessLog;
     use serde_json::json;
 
     fn written(formatter: Formatter, fields: &[(&str, serde_json::Value)], line: &str) -> String {
         let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        let log = Log { level: "info".to_owned(), formatter, access_log: true, fields };
+        let log = Log { level: "info".to_owned(), formatter, access_log: AccessLog::Off, fields };
         let mut to = Labelled::over(Vec::new(), &log);
         assert_eq!(to.write(line.as_bytes()).unwrap(), line.len());
         String::from_utf8(to.to).unwrap()

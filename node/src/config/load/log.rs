@@ -1,7 +1,7 @@
 //! Section `log`.
 
 use super::Reader;
-use crate::config::{Formatter, Log};
+use crate::config::{AccessLog, Formatter, Log};
 use serde_json::Value;
 
 /// Words that every line has of its own.
@@ -32,8 +32,7 @@ impl Reader {
                 Formatter::Text
             }
         };
-        let access_log = !self.boolean("log.accesslog.disabled", false);
-        Log { level: level.to_owned(), formatter, access_log, fields: self.fields() }
+        Log { level: level.to_owned(), formatter, access_log: self.access_log(), fields: self.fields() }
     }
 
     /// As registry:2 names them: a field that every line has anyway is called `fields.<name>`.
@@ -52,5 +51,17 @@ impl Reader {
                 Vec::new()
             }
         }
+    }
+
+    fn access_log(&self) -> AccessLog {
+        let format = match self.text_or("log.accesslog.formatter", "structured").as_str() {
+            "structured" => AccessLog::Structured,
+            "combined" => AccessLog::Combined,
+            _ => {
+                self.mistake("log.accesslog.formatter", "there is no such formatter", "write structured or combined");
+                AccessLog::Structured
+            }
+        };
+        if self.boolean("log.accesslog.disabled", false) { AccessLog::Off } else { format }
     }
 }

@@ -27,7 +27,7 @@ pub async fn list(request: &Context<'_>, name: &RepositoryName) -> Result<Respon
     let (limit, last) = page(request, TAGS_PAGE, request.front.registry().settings().tags_page)?;
     let page = request.front.registry().tags(&grant, last.as_deref(), limit).await?;
     let body = Tags { name: name.as_str(), tags: &page.names };
-    Ok(respond(&body, &page, limit, &format!("/v2/{name}/tags/list")))
+    Ok(respond(&body, &page, limit, &request.origin.path(&format!("/v2/{name}/tags/list"))))
 }
 
 /// The repositories.
@@ -36,7 +36,7 @@ pub async fn catalog(request: &Context<'_>) -> Result<Response<Body>, Error> {
     let most = request.front.registry().settings().catalog_page;
     let (limit, last) = page(request, CATALOG_PAGE.min(most), most)?;
     let page = request.front.registry().repositories(&listing, last.as_deref(), limit).await?;
-    Ok(respond(&Catalog { repositories: &page.names }, &page, limit, "/v2/_catalog"))
+    Ok(respond(&Catalog { repositories: &page.names }, &page, limit, &request.origin.path("/v2/_catalog")))
 }
 
 /// `n` and `last`.

@@ -139,8 +139,9 @@ pub async fn cut(store: &RaftStore) {
 }
 
 pub fn config_of(data_dir: PathBuf, cluster: Option<config::Cluster>) -> config::Config {
-    let loaded = config::from_yaml("{http: {draintimeout: 1s}, storage: {filesystem: }}", []).unwrap();
-    config::Config { cluster, data_dir, ..loaded.config }
+    let text = serde_json::json!({"storage": {"filesystem": {"rootdirectory": data_dir}, "delete": {"enabled": true}}});
+    let config::Loaded { config, .. } = config::from_yaml(&text.to_string(), []).unwrap();
+    config::Config { cluster, data_dir, ..config }
 }
 
 /// Starts a store, waiting for the lock of one that is still ending.

@@ -5,6 +5,7 @@
 mod audit;
 mod battery;
 mod clients;
+mod command_line;
 mod conformance;
 mod connections;
 mod cross_client;

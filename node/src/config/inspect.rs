@@ -70,6 +70,10 @@ impl Inspected {
         if let Some(htpasswd) = &config.htpasswd {
             files.push(("auth.htpasswd.path", htpasswd.path.as_path()));
         }
+        if let Some(token) = &config.token {
+            files.extend(token.root_certificates.iter().map(|path| ("auth.token.rootcertbundle", path.as_path())));
+            files.extend(token.jwks.iter().map(|path| ("auth.token.jwks", path.as_path())));
+        }
         files
     }
 }

@@ -71,6 +71,7 @@ fn the_page_is_yaml_with_sources_and_notices_as_comments() {
         "log:",
         "  accesslog:",
         "    disabled: false                              # default",
+        "    formatter: structured                        # default",
         "  fields: {\"a\": \"b\"}                             # file",
         "  formatter: text                                # default",
         "  level: debug                                   # REGISTRY_LOG_LEVEL",

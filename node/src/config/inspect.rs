@@ -61,6 +61,8 @@ impl Inspected {
         if let Some(tls) = &config.http.tls {
             files.push(("http.tls.certificate", tls.certificate.as_path()));
             files.push(("http.tls.key", tls.key.as_path()));
+            let authorities = tls.clients.iter().flat_map(|clients| &clients.authorities);
+            files.extend(authorities.map(|path| ("http.tls.clientcas", path.as_path())));
         }
         if let Some(tls) = config.cluster.as_ref().and_then(|cluster| cluster.tls.as_ref()) {
             files.push(("cluster.tls.certificate", tls.certificate.as_path()));

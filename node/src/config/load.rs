@@ -1,6 +1,7 @@
 //! File and variables to a checked [`Config`], or every mistake at once.
 
 mod access;
+mod audit;
 mod auth;
 mod cluster;
 mod effective;
@@ -10,6 +11,7 @@ mod limits;
 mod log;
 mod pages;
 mod storage;
+mod tls;
 mod validation;
 
 use super::{
@@ -32,7 +34,7 @@ use std::{
 pub const DEFAULT_FILES: [&str; 2] = ["/etc/docker/registry/config.yml", "/etc/distribution/config.yml"];
 
 /// Sections that registry:2 does not have: an unknown key in them is a mistake.
-pub(super) const OURS: [&str; 3] = ["access", "cluster", "limits"];
+pub(super) const OURS: [&str; 4] = ["access", "audit", "cluster", "limits"];
 
 /// A configuration and what an operator should know about it.
 #[derive(Clone, Debug)]
@@ -110,6 +112,7 @@ fn from_tree(mut tree: Value, env: impl IntoIterator<Item = (String, String)>) -
     let mut notices = applied.notices;
     reader.walk("", &reader.tree, &mut notices);
     let config = reader.config();
+    notices.extend(reader.notices.take());
     notices.extend(reader.deprecated());
     let settings: Vec<Setting> = reader.settings();
     let mistakes = reader.mistakes.into_inner();
@@ -124,6 +127,7 @@ pub(super) struct Reader {
     tree: Value,
     origins: Vec<(String, String, String)>,
     mistakes: RefCell<Vec<Mistake>>,
+    notices: RefCell<Vec<Notice>>,
     pub(super) asked: RefCell<BTreeSet<&'static str>>,
     used: RefCell<BTreeMap<&'static str, effective::Used>>,
 }
@@ -137,8 +141,14 @@ impl Reader {
     }
 
     fn new(tree: Value) -> Self {
-        let (mistakes, asked, used) = (RefCell::default(), RefCell::default(), RefCell::default());
-        Self { tree, origins: Vec::new(), mistakes, asked, used }
+        Self {
+            tree,
+            origins: Vec::new(),
+            mistakes: RefCell::default(),
+            notices: RefCell::default(),
+            asked: RefCell::default(),
+            used: RefCell::default(),
+        }
     }
 
     /// Decides every key that is present by the table.
@@ -197,6 +207,10 @@ impl Reader {
             problem.push_str(&format!(" (set by variable {name})"));
         }
         self.mistakes.borrow_mut().push(Mistake { key: path.to_owned(), value, problem, fix: fix.into() });
+    }
+
+    fn notice(&self, path: &str, text: impl Into<String>) {
+        self.notices.borrow_mut().push(Notice { key: path.to_owned(), text: text.into() });
     }
 
     fn get(&self, path: &str) -> Option<&Value> {
@@ -293,6 +307,7 @@ impl Reader {
         };
         Config {
             log,
+            audit: self.audit(),
             http,
             limits,
             storage,
@@ -331,6 +346,20 @@ impl Reader {
             self.mistake(path, "expected a list of regular expressions", "write `[^https://example\\.com/]`");
             Vec::new()
         })
+    }
+
+    /// A list of texts, or one text.
+    fn texts(&self, path: &'static str) -> Vec<String> {
+        let items: Option<Vec<&str>> = match self.set(path) {
+            None => return Vec::new(),
+            Some(Value::Array(items)) => items.iter().map(Value::as_str).collect(),
+            Some(value) => value.as_str().map(|text| vec![text]),
+        };
+        let items = items.unwrap_or_else(|| {
+            self.mistake(path, "expected a list of texts", "write `[first, second]`");
+            Vec::new()
+        });
+        items.into_iter().filter(|item| !item.is_empty()).map(str::to_owned).collect()
     }
 
     fn deprecated(&self) -> Option<Notice> {

@@ -61,6 +61,8 @@ impl Inspected {
         if let Some(tls) = &config.http.tls {
             files.push(("http.tls.certificate", tls.certificate.as_path()));
             files.push(("http.tls.key", tls.key.as_path()));
+            let authorities = tls.clients.iter().flat_map(|clients| &clients.authorities);
+            files.extend(authorities.map(|path| ("http.tls.clientcas", path.as_path())));
         }
         if let Some(tls) = config.cluster.as_ref().and_then(|cluster| cluster.tls.as_ref()) {
             files.push(("cluster.tls.certificate", tls.certificate.as_path()));
@@ -69,6 +71,10 @@ impl Inspected {
         }
         if let Some(htpasswd) = &config.htpasswd {
             files.push(("auth.htpasswd.path", htpasswd.path.as_path()));
+        }
+        if let Some(token) = &config.token {
+            files.extend(token.root_certificates.iter().map(|path| ("auth.token.rootcertbundle", path.as_path())));
+            files.extend(token.jwks.iter().map(|path| ("auth.token.jwks", path.as_path())));
         }
         files
     }

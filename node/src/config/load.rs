@@ -141,9 +141,14 @@ impl Reader {
     }
 
     fn new(tree: Value) -> Self {
-        let (mistakes, notices) = (RefCell::default(), RefCell::default());
-        let (asked, used) = (RefCell::default(), RefCell::default());
-        Self { tree, origins: Vec::new(), mistakes, notices, asked, used }
+        Self {
+            tree,
+            origins: Vec::new(),
+            mistakes: RefCell::default(),
+            notices: RefCell::default(),
+            asked: RefCell::default(),
+            used: RefCell::default(),
+        }
     }
 
     /// Decides every key that is present by the table.

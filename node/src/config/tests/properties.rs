@@ -48,31 +48,81 @@ fn tree() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A file that is near one that loads, so that half of them do.
-fn file() -> impl Strategy<Value = Value> {
-    let settings = vec((select(KEYS.iter().map(|key| key.path).collect::<Vec<_>>()), tree()), 0..4);
-    (tree(), settings, any::<bool>()).prop_map(|(tree, settings, near)| {
-        if !near {
-            return tree;
-        }
-        let mut root = serde_json::json!({"storage": {"filesystem": null}});
-        for (path, value) in settings {
-            let mut slot = &mut root;
-            for word in path.split('.') {
-                if !slot.is_object() {
-                    *slot = Value::Object(Map::new());
-                }
-                slot = &mut slot[word];
+/// Files of settings of which each alone loads, so that many together do.
+fn accepted() -> impl Strategy<Value = Value> {
+    let values = [
+        "\"\"",
+        "x",
+        "\"a: \\\"b\\\" #é\\n\\\\\"",
+        "\"0123\"",
+        "\"True\"",
+        "true",
+        "5",
+        "-1",
+        "1.5e3",
+        "90s",
+        "1h30m",
+        "300ms",
+        ":1",
+        "/a/b/",
+        "127.0.0.1:1",
+        "\"https://u:p@h/x@y\"",
+        "\"https://h/p\"",
+        "debug",
+        "FATAL",
+        "json",
+        "tls1.3",
+        "none",
+        "unix",
+        "[10.0.0.0/8, \"::1\"]",
+        "[\"^https://\", x]",
+        "[\"a:1\", \"b:2\"]",
+        "{X-A: [b, 1], c: d}",
+        "{l: {m: [1, ~]}}",
+        "[ES256]",
+        "[]",
+        "{}",
+    ];
+    let file = |path: &str, value: &Value, root: &mut Value| {
+        let mut slot = root;
+        for word in path.split('.') {
+            if !slot.is_object() {
+                *slot = Value::Object(Map::new());
             }
-            *slot = value;
+            slot = &mut slot[word];
         }
+        *slot = value.clone();
+    };
+    let base = |path: &str| match path.starts_with("storage.s3.") {
+        true => serde_json::json!({"storage": {"s3": {"bucket": "b", "region": "r"}}}),
+        false => serde_json::json!({"storage": {"filesystem": null}}),
+    };
+    let mut pairs = Vec::new();
+    for key in KEYS.iter().filter(|key| !key.path.contains('*')) {
+        for value in values {
+            let (value, mut root) = (value::parse(value).unwrap(), base(key.path));
+            file(key.path, &value, &mut root);
+            if from_yaml(&root.to_string(), []).is_ok() {
+                pairs.push((key.path, value));
+            }
+        }
+    }
+    vec(select(pairs), 1..6).prop_map(move |pairs| {
+        let s3 = pairs.iter().map(|(path, _)| *path).find(|path| path.starts_with("storage.s3."));
+        let mut root = base(s3.unwrap_or_default());
+        pairs.iter().for_each(|(path, value)| file(path, value, &mut root));
         root
     })
 }
 
+fn file() -> impl Strategy<Value = Value> {
+    prop_oneof![3 => accepted(), 1 => tree()]
+}
+
 fn variables() -> impl Strategy<Value = Vec<(String, String)>> {
     let name = vec(word(), 1..5).prop_map(|words| format!("REGISTRY_{}", words.join("_").to_ascii_uppercase()));
-    vec((name, scalar().prop_map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))), 0..4)
+    let value = scalar().prop_map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    prop_oneof![2 => Just(Vec::new()), 1 => vec((name, value), 0..4)]
 }
 
 /// All that an operator may see.

@@ -8,6 +8,7 @@ mod conformance;
 mod connections;
 mod cross_client;
 mod dev;
+mod external_tokens;
 mod failover;
 mod hostile;
 mod lifecycle;

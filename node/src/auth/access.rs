@@ -1,7 +1,7 @@
 use super::{
     Caller, Policy,
     htpasswd::Htpasswd,
-    token::{Claims, Resource, TOKEN_BYTES_MAX, TokenError},
+    token::{Claims, External, Resource, TOKEN_BYTES_MAX, TokenError, own::Issuer},
 };
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -10,11 +10,15 @@ use std::{fmt::Write, net::IpAddr, sync::Arc};
 /// Longest Basic credentials in bytes, encoded.
 const CREDENTIALS_MAX: usize = 4 << 10;
 
+/// Where the cluster's own token service answers.
+pub const TOKEN_PATH: &str = "/auth/token";
+
 /// How callers show who they are, and what they may do then. Several ways may be open at once.
 pub struct Access {
     policy: Policy,
     passwords: Option<Passwords>,
     tokens: Option<Tokens>,
+    issuer: Option<Arc<Issuer>>,
 }
 
 /// Users with passwords.
@@ -74,6 +78,9 @@ pub enum NotVerified {
     /// Too many others wait for an answer.
     #[error("too many passwords are verified at once")]
     Busy,
+    /// The token may be good: its key may be known to a part of the cluster that cannot be reached.
+    #[error("the token cannot be verified now")]
+    Unavailable,
 }
 
 /// What is wrong with the token of a request (RFC 6750, 3.1).
@@ -88,7 +95,19 @@ pub enum TokenFlaw {
 impl Access {
     /// What `policy` says, to callers known by what is given.
     pub fn new(policy: Policy, passwords: Option<Passwords>, tokens: Option<Tokens>) -> Self {
-        Self { policy, passwords, tokens }
+        Self { policy, passwords, tokens, issuer: None }
+    }
+
+    /// With tokens of the cluster's own service, which answers at [`TOKEN_PATH`].
+    pub fn with_issuer(self, issuer: Arc<Issuer>) -> Self {
+        let (verifier, realm) = (issuer.clone(), Realm::Here(TOKEN_PATH.to_owned()));
+        let tokens = Tokens { verifier, realm, service: issuer.service().to_owned(), signer: Signer::Cluster };
+        Self { tokens: Some(tokens), issuer: Some(issuer), ..self }
+    }
+
+    /// The cluster's own token service, if it is switched on.
+    pub fn issuer(&self) -> Option<&Issuer> {
+        self.issuer.as_deref()
     }
 
     /// Anyone may do anything; credentials are not looked at.
@@ -132,7 +151,11 @@ impl Access {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(NotVerified::Token(TokenError::Malformed));
         }
-        let claims = Arc::new(tokens.verifier.verify(token).await.map_err(NotVerified::Token)?);
+        let claims = tokens.verifier.verify(token).await.map_err(|error| match error {
+            TokenError::Unavailable => NotVerified::Unavailable,
+            error => NotVerified::Token(error),
+        })?;
+        let claims = Arc::new(claims);
         match (tokens.signer, &claims.subject, &self.passwords) {
             (Signer::External, ..) => Ok(Caller::Guest(claims)),
             (Signer::Cluster, None, _) => Ok(Caller::Bearer(claims)),
@@ -206,6 +229,20 @@ fn basic(authorization: &str) -> Option<(String, String)> {
     let text = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
     let (user, password) = text.split_once(':')?;
     Some((user.to_owned(), password.to_owned()))
+}
+
+#[async_trait]
+impl Verify for Issuer {
+    async fn verify(&self, token: &str) -> Result<Claims, TokenError> {
+        Self::verify(self, token).await
+    }
+}
+
+#[async_trait]
+impl Verify for External {
+    async fn verify(&self, token: &str) -> Result<Claims, TokenError> {
+        Self::verify(self, token).await
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod access;
 mod auth;
 mod cluster;
+mod headers;
 mod http;
 mod limits;
 mod log;

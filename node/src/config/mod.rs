@@ -3,10 +3,12 @@
 //! table of every key and what becomes of it; read `load` next.
 
 pub mod address;
+pub mod authority;
 mod docs;
 mod keys;
 mod load;
 mod mistake;
+mod network;
 mod overrides;
 mod signing;
 #[cfg(test)]
@@ -17,7 +19,9 @@ pub use docs::manual;
 pub use load::{DEFAULT_FILES, Loaded, from_yaml, load};
 pub use mistake::{Mistake, Mistakes, Notice};
 pub use signing::SigningAlgorithm;
+pub use network::Network;
 
+use http::HeaderMap;
 use regex::Regex;
 use std::{path::PathBuf, time::Duration};
 
@@ -39,10 +43,10 @@ pub struct Config {
     pub validation: Validation,
     /// `auth.htpasswd`; absent: anyone may do anything
     pub htpasswd: Option<Htpasswd>,
-    /// `auth.token`
-    pub token: Option<TokenAuth>,
     /// `access`
     pub access: Access,
+    /// `auth.token`
+    pub token: Option<TokenAuth>,
     /// `cluster`; absent: one node, one voter
     pub cluster: Option<Cluster>,
     /// Where the Raft log, the state and the identity live.
@@ -56,8 +60,19 @@ pub struct Log {
     pub level: String,
     /// `formatter`
     pub formatter: Formatter,
-    /// `accesslog.disabled`, negated
-    pub access_log: bool,
+    /// `accesslog.disabled` and `accesslog.formatter`
+    pub access_log: AccessLog,
+}
+
+/// What is written of every answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Nothing.
+    Off,
+    /// An event among the others.
+    Structured,
+    /// A line in Apache's combined format on stdout.
+    Combined,
 }
 
 /// How log lines look.
@@ -72,14 +87,48 @@ pub enum Formatter {
 /// Section `http`.
 #[derive(Clone, Debug)]
 pub struct Http {
-    /// `addr`: the public address, e.g. `:5000`
+    /// `addr`: the public address, e.g. `:5000`; with [`Net::Unix`] the path of a socket
     pub addr: String,
+    /// `net`
+    pub net: Net,
+    /// `host`: where clients find the registry; absent: they say
+    pub host: Option<Host>,
+    /// `prefix`: before every path, without its last slash; empty: none
+    pub prefix: String,
+    /// `relativeurls`; absent: as if true, if there is no `host`
+    pub relative_urls: Option<bool>,
+    /// `headers`: of every answer
+    pub headers: HeaderMap,
+    /// `trustedproxies`: who may say for whom he asks
+    pub trusted_proxies: Vec<Network>,
+    /// `http2.disabled`, negated
+    pub http2: bool,
     /// `debug.addr`: the ops address; absent: none
     pub debug_addr: Option<String>,
     /// `draintimeout`: longest soft stop
     pub drain_timeout: Duration,
     /// `tls`; absent: plain HTTP
     pub tls: Option<HttpTls>,
+}
+
+/// What the public listener is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Net {
+    /// A port.
+    Tcp,
+    /// A Unix socket.
+    Unix,
+}
+
+/// `http.host`, in its parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// `http` or `https`
+    pub scheme: &'static str,
+    /// Host, and port if it is not the usual one.
+    pub authority: String,
+    /// Without its last slash; empty: that of `http.prefix`.
+    pub path: String,
 }
 
 /// Section `http.tls`: TLS of the public address.
@@ -190,25 +239,6 @@ pub struct Htpasswd {
     pub path: PathBuf,
 }
 
-/// Section `auth.token`: bearer tokens of a token server elsewhere.
-#[derive(Clone, Debug)]
-pub struct TokenAuth {
-    /// `realm`: URL where clients get tokens
-    pub realm: String,
-    /// `service`: what this registry is called there, a token's audience
-    pub service: String,
-    /// `issuer`: what that server calls itself in tokens
-    pub issuer: String,
-    /// `rootcertbundle`: PEM certificates and public keys
-    pub root_certificates: Option<PathBuf>,
-    /// `jwks`: JSON Web Key Set
-    pub jwks: Option<PathBuf>,
-    /// `signingalgorithms`
-    pub algorithms: Vec<SigningAlgorithm>,
-    /// `autoredirectpath` if `autoredirect`: clients get tokens at this path of the host that they asked
-    pub redirect_path: Option<String>,
-}
-
 /// Section `access`.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
@@ -256,6 +286,25 @@ pub enum Right {
 pub struct TokenService {
     /// `expiration`: how long a token is good
     pub expiration: Duration,
+}
+
+/// Section `auth.token`: bearer tokens of a token server elsewhere.
+#[derive(Clone, Debug)]
+pub struct TokenAuth {
+    /// `realm`: URL where clients get tokens
+    pub realm: String,
+    /// `service`: what this registry is called there, a token's audience
+    pub service: String,
+    /// `issuer`: what that server calls itself in tokens
+    pub issuer: String,
+    /// `rootcertbundle`: PEM certificates and public keys
+    pub root_certificates: Option<PathBuf>,
+    /// `jwks`: JSON Web Key Set
+    pub jwks: Option<PathBuf>,
+    /// `signingalgorithms`
+    pub algorithms: Vec<SigningAlgorithm>,
+    /// `autoredirectpath` if `autoredirect`: clients get tokens at this path of the host that they asked
+    pub redirect_path: Option<String>,
 }
 
 /// Section `validation`.

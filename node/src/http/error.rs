@@ -47,6 +47,9 @@ pub enum Error {
     /// `n` is no number.
     #[error("n must be a number, 0 or more")]
     PageSize,
+    /// More scopes than one token can hold.
+    #[error("more scopes than a token can hold; ask for fewer")]
+    TooManyScopes,
     /// A range outside of the blob.
     #[error("the range is outside of the blob's {size} bytes")]
     RangeNotSatisfiable {
@@ -105,12 +108,15 @@ pub fn respond_with(error: &Error, detail: Option<serde_json::Value>) -> Respons
         Error::TooManyTags => (StatusCode::URI_TOO_LONG, ErrorCode::TagInvalid),
         Error::TagParameter => (StatusCode::BAD_REQUEST, ErrorCode::TagInvalid),
         Error::PageSize => (StatusCode::BAD_REQUEST, ErrorCode::PaginationNumberInvalid),
+        Error::TooManyScopes => (StatusCode::BAD_REQUEST, ErrorCode::Unsupported),
         Error::RangeNotSatisfiable { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid),
         // Always 401: clients authenticate again on that, and give up on 403.
         Error::Unauthenticated
         | Error::NotVerified(auth::NotVerified::Wrong | auth::NotVerified::Token(_))
         | Error::Denied(_) => (StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized),
-        Error::NotVerified(auth::NotVerified::Busy) => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable),
+        Error::NotVerified(auth::NotVerified::Busy | auth::NotVerified::Unavailable) => {
+            (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable)
+        }
         Error::Registry(error) => answer(error),
         Error::Refused(refusal) => refusal.answer(),
     };

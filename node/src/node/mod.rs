@@ -15,10 +15,14 @@ use crate::{
     http,
     lifecycle::{Lifecycle, Readiness},
     metadata::MetadataStore,
-    raft::RaftStore,
+    raft::{self, RaftStore},
     registry::{LayerUrls, Registry, Settings},
     telemetry,
-    workers::{Supervisor, upload_reaper::UploadReaper},
+    workers::{
+        Supervisor,
+        token_keys::{self, TokenKeys},
+        upload_reaper::UploadReaper,
+    },
 };
 use anyhow::{Context, bail};
 use operations::Operator;
@@ -41,6 +45,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks at what the start waits for.
 const POLL: Duration = Duration::from_millis(20);
 
+/// Longest wait for the last lines of the access log.
+const FLUSH_MAX: Duration = Duration::from_secs(2);
+
 /// The operators' socket inside the data directory.
 pub const SOCKET: &str = "flotilla.sock";
 
@@ -49,6 +56,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let (say, readiness) = watch::channel(Readiness::Starting("opening the stores".into()));
     let mut figures = telemetry::metrics::registry();
 
+    raft::make_dir(&config.data_dir).with_context(|| format!("cannot create {}", config.data_dir.display()))?;
     let spill = config.data_dir.join("spill");
     std::fs::create_dir_all(&spill).with_context(|| format!("cannot create {}", spill.display()))?;
     let blobs = blobstore::open(&config.storage, lifecycle.clone(), blobstore::Metrics::register(&mut figures), spill)
@@ -59,8 +67,8 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         Some(address) => Some(listen::bind(address).await.context("http.debug.addr")?),
         None => None,
     };
-    let access = access::open(&config)?;
-    let public = listen::bind(&config.http.addr).await.context("http.addr")?;
+    let mut access = access::open(&config)?;
+    let public = listen::public(&config.http).await.context("http.addr")?;
     let tls = config.http.tls.as_ref().map(http::tls::acceptor).transpose().context("http.tls")?;
     let raft = RaftStore::start(&config, &lifecycle, &mut figures).await.context("cluster")?;
     let operators = http::admin::bind(&config.data_dir.join(SOCKET)).context("operators' socket")?;
@@ -94,13 +102,20 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
             return Ok(());
         }
     };
-    if let Err(error) = result {
-        node.lifecycle.stop();
-        node.raft.shutdown().await;
-        return Err(error);
-    }
+    let cluster_id = match result {
+        Ok(cluster_id) => cluster_id,
+        Err(error) => {
+            node.lifecycle.stop();
+            node.raft.shutdown().await;
+            return Err(error);
+        }
+    };
 
     let metadata: Arc<dyn MetadataStore> = node.raft.clone();
+    if let Some(issuer) = access::issuer(&node.config, &metadata, cluster_id) {
+        supervisor.run(TokenKeys::new(issuer.clone()), token_keys::INTERVAL);
+        access = access.with_issuer(issuer);
+    }
     let registry = Registry::new(metadata.clone(), node.blobs.clone(), node.lifecycle.clone(), node.settings());
     let limits = http::Limits {
         connections: node.config.limits.connections,
@@ -108,24 +123,30 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         progress: node.config.limits.body_progress,
         ..http::Limits::default()
     };
+    let access_log = http::AccessLog::open(node.config.log.access_log).context("log.accesslog")?;
+    let headers = node.config.http.headers.clone();
     let front = http::Front::new(http::Setup {
         registry,
         access: Arc::new(access),
         readiness,
         metrics: http_figures.clone(),
-        access_log: node.config.log.access_log,
+        access_log: access_log.clone(),
+        origins: http::Origins::from(&node.config.http),
+        headers: headers.clone(),
         limits,
     });
-    let public = listen::listen(public)?;
-    info!("serving on {}", public.local_addr()?);
+    let public = public.listen()?;
+    info!("serving on {public}");
     let requests = node.lifecycle.clone();
-    let settings = http::server::Settings { metrics: Some(http_figures), limits, tls };
+    let settings = http::server::Settings { metrics: Some(http_figures), limits, headers, tls };
     let serve = http::server::serve_with(public, node.lifecycle.clone(), settings, move |request| {
         front.clone().handle_detached(request, requests.clone())
     });
     let accepting = node.lifecycle.spawn(serve);
     supervisor.run(UploadReaper::new(metadata, node.blobs.clone()), REAP_INTERVAL);
-    node.serve(accepting).await
+    let result = node.serve(accepting).await;
+    access_log.flush(FLUSH_MAX);
+    result
 }
 
 /// What start, watch and stop share.
@@ -163,8 +184,8 @@ impl Node {
         });
     }
 
-    /// Waits for the cluster, ties it to the blob store, and says that it is ready.
-    async fn establish(&self) -> anyhow::Result<()> {
+    /// Waits for the cluster, ties it to the blob store, and says that it is ready. Returns the cluster's id.
+    async fn establish(&self) -> anyhow::Result<String> {
         self.say(Readiness::Starting("waiting for the cluster".into()));
         let cluster_id = loop {
             let barrier = self.raft.barrier(Instant::now() + PATIENCE).await;
@@ -180,7 +201,7 @@ impl Node {
         let leads = || self.raft.is_leader();
         store_marker::establish(&*self.raft, &*self.blobs, &leads, &cluster_id, new_store).await?;
         self.say(Readiness::Ready);
-        Ok(())
+        Ok(cluster_id)
     }
 
     /// Watches readiness until the soft stop, then stops in order.

@@ -37,8 +37,8 @@ impl Reader {
             }
         });
         let life = self.duration(EXPIRATION, Duration::from_secs(300));
-        if !(Duration::from_secs(10)..=Duration::from_secs(3600)).contains(&life) {
-            self.mistake(EXPIRATION, "expected ten seconds to an hour", "write a duration, like `5m`");
+        if !(Duration::from_secs(60)..=Duration::from_secs(24 * 3600)).contains(&life) {
+            self.mistake(EXPIRATION, "expected a minute to a day", "write a duration, like `5m`");
         }
         Access { rules, tokens: tokens.map(|()| TokenService { expiration: life }) }
     }

@@ -8,10 +8,11 @@ use std::path::PathBuf;
 impl Reader {
     pub(super) fn htpasswd(&self) -> Option<Htpasswd> {
         let (realm, path) = (self.text("auth.htpasswd.realm"), self.text("auth.htpasswd.path"));
-        let methods = self.get("auth").and_then(Value::as_object).map(|auth| auth.keys().cloned().collect::<Vec<_>>());
-        if let Some(methods) = methods.filter(|methods| methods.len() > 1 && methods != &["htpasswd", "token"]) {
-            let fix = "keep one; with variables, REGISTRY_AUTH=<method> replaces the method of the file";
-            self.mistake("auth", format!("several methods are named: {}", methods.join(", ")), fix);
+        let methods = self.get("auth").and_then(Value::as_object);
+        if methods.is_some_and(|methods| methods.len() > 1 && methods.contains_key("none")) {
+            let fix =
+                "keep `none` or the others; with variables, REGISTRY_AUTH=<method> replaces the methods of the file";
+            self.mistake("auth", "`none` and another method are named", fix);
         }
         self.get("auth.htpasswd")?;
         if path.is_none() {

@@ -5,10 +5,11 @@ use flotilla_tests::{
     cluster::Cluster,
     http::{Client, Response, empty},
     images::Layout,
-    missing,
-    process::{output, run},
-    skip,
+    missing, ports,
+    process::{Process, output, run},
+    program, skip,
     token_server::{ISSUER, Named, Signed, TokenServer, User},
+    wait_for,
 };
 use http::Method;
 use serde_json::{Value, json};
@@ -75,31 +76,24 @@ async fn what_is_no_good_token_is_refused_with_a_challenge() {
     let client = cluster.client();
     let header = server.header();
     let good = server.payload("ann", &["repository:team/app:pull"]);
-    let changed = |whole: &Value, changes: Value| {
-        let mut whole = whole.clone();
-        for (name, value) in changes.as_object().unwrap() {
-            whole[name] = value.clone();
-        }
-        whole
-    };
     let sign = |header: &Value, payload: &Value| server.sign(header, payload).unwrap();
     let token = sign(&header, &good);
     with_token(&client, Method::GET, TAGS, &token).await.expect(404).unwrap();
     let parts: Vec<&str> = token.split('.').collect();
     let other = sign(&header, &server.payload("ann", &["repository:team/app:pull,push"]));
     let other_payload = other.split('.').nth(1).unwrap();
-    let none = sign(&changed(&header, json!({"alg": "none"})), &good);
+    let none = sign(&changed(&header, &json!({"alg": "none"})), &good);
     let unsigned = none.rsplit_once('.').unwrap().0;
     let iat = good["iat"].as_u64().unwrap();
     for (name, token) in [
         ("tampered", format!("{}.{other_payload}.{}", parts[0], parts[2])),
         ("alg none", format!("{unsigned}.")),
         ("alg none, signed", none.clone()),
-        ("expired", sign(&header, &changed(&good, json!({"exp": iat - 61})))),
-        ("to come", sign(&header, &changed(&good, json!({"nbf": iat + 120})))),
-        ("another issuer", sign(&header, &changed(&good, json!({"iss": "x"})))),
-        ("another service", sign(&header, &changed(&good, json!({"aud": ISSUER})))),
-        ("no end", sign(&header, &changed(&good, json!({"exp": null})))),
+        ("expired", sign(&header, &changed(&good, &json!({"exp": iat - 61})))),
+        ("to come", sign(&header, &changed(&good, &json!({"nbf": iat + 120})))),
+        ("another issuer", sign(&header, &changed(&good, &json!({"iss": "x"})))),
+        ("another service", sign(&header, &changed(&good, &json!({"aud": ISSUER})))),
+        ("no end", sign(&header, &changed(&good, &json!({"exp": null})))),
         ("another server", stranger.token("ann", &["repository:team/app:pull"]).unwrap()),
         ("too long", "A".repeat(17 << 10)),
         ("dots", ".".repeat(8 << 10)),
@@ -142,6 +136,89 @@ async fn skopeo_gets_its_tokens_from_the_server() {
         assert!(pulled.contains(&layout.digest), "skopeo pulled another digest than {}: {pulled}", layout.digest);
         assert!(pull(&image, None, &dir, "nobody").await.is_err());
     }
+}
+
+/// Debian's `docker-registry` 2.8.2 and this registry, under the same section `auth`.
+#[tokio::test]
+async fn a_token_is_worth_the_same_here_as_at_distribution() {
+    let test = "a_token_is_worth_the_same_here_as_at_distribution";
+    let Some(registry) = program("docker-registry") else {
+        return skip(test, "docker-registry is not installed");
+    };
+    let ways = [
+        (Signed::Rs256, Named::Libtrust),
+        (Signed::Es256, Named::Libtrust),
+        (Signed::Rs256, Named::Chain),
+        (Signed::Es256, Named::Chain),
+    ];
+    for (signed, named) in ways {
+        let server = TokenServer::start(signed, named, users()).await.unwrap();
+        let stranger = TokenServer::start(signed, named, users()).await.unwrap();
+        let ours = self::registry(&server).await;
+        let (dir, address) = (TempDir::new().unwrap(), ports::address());
+        let config = dir.path().join("config.yml");
+        let root = dir.path().join("root");
+        let text = format!(
+            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\n{}",
+            root.display(),
+            server.section()
+        );
+        std::fs::write(&config, text).unwrap();
+        let mut command = Command::new(&registry);
+        command.arg("serve").arg(&config);
+        let _process = Process::start("docker-registry", &mut command, &dir.path().join("log")).unwrap();
+        let theirs = Client::new([address]);
+        wait_for("docker-registry", LIMIT, || async { theirs.send(Method::GET, "/v2/").await.ok() }).await;
+        let good = server.payload("ann", &["repository:team/app:pull"]);
+        let iat = good["iat"].as_u64().unwrap();
+        let changes = [
+            json!({}),
+            json!({"exp": iat - 50}),
+            json!({"exp": iat - 70}),
+            json!({"nbf": iat + 50}),
+            json!({"nbf": iat + 70}),
+            json!({"iss": "x"}),
+            json!({"aud": "x"}),
+            json!({"sub": ""}),
+            json!({"access": null}),
+            json!({"access": []}),
+            json!({"access": [{"type": "repository", "name": "team/app", "actions": ["*"]}]}),
+            json!({"access": [{"type": "repository", "name": "team/app", "actions": null}]}),
+            json!({"access": [{"type": "repository", "class": "plugin", "name": "team/app", "actions": ["pull"]}]}),
+            json!({"access": [{"type": "repository", "name": "team/other", "actions": ["pull"]}]}),
+            json!({"access": "x"}),
+            json!({"exp": "x"}),
+        ];
+        let mut tokens: Vec<_> = changes
+            .iter()
+            .map(|change| (change.to_string(), server.sign(&server.header(), &changed(&good, change)).unwrap()))
+            .collect();
+        for header in [json!({"alg": "none"}), json!({"alg": "HS256"}), json!({"kid": null, "x5c": null})] {
+            let token = server.sign(&changed(&server.header(), &header), &good).unwrap();
+            tokens.push((header.to_string(), token));
+        }
+        tokens.push(("a stranger's".to_owned(), stranger.token("ann", &["repository:team/app:pull"]).unwrap()));
+        tokens.push(("nonsense".to_owned(), "a.b.c".to_owned()));
+        for (name, token) in tokens {
+            let mut seen = Vec::new();
+            for client in [&ours.client(), &theirs] {
+                let answer = with_token(client, Method::GET, TAGS, &token).await;
+                let challenge = answer.header("www-authenticate");
+                let flaw = challenge.split_once(",error=").map(|(_, flaw)| flaw.to_owned());
+                seen.push((answer.status, flaw));
+            }
+            assert_eq!(seen[0], seen[1], "{signed:?} {named:?} {name}");
+        }
+    }
+}
+
+/// `whole` with these members set.
+fn changed(whole: &Value, changes: &Value) -> Value {
+    let mut whole = whole.clone();
+    for (name, value) in changes.as_object().unwrap() {
+        whole[name] = value.clone();
+    }
+    whole
 }
 
 /// What `index.json` says after a pull.

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, and so do its helpers")]
 
+mod audit;
 mod battery;
 mod clients;
 mod conformance;
@@ -9,7 +10,9 @@ mod connections;
 mod cross_client;
 mod dev;
 mod external_tokens;
+mod differential;
 mod failover;
+mod guides;
 mod hostile;
 mod lifecycle;
 mod linearizable;
@@ -21,6 +24,7 @@ mod mtls;
 mod plain_http;
 mod refusals;
 mod replay;
+mod tls;
 mod writes_once;
 
 use flotilla_tests::{

@@ -11,6 +11,7 @@ mod connections;
 mod cross_client;
 mod dev;
 mod differential;
+mod external_tokens;
 mod failover;
 mod guides;
 mod hostile;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, and so do its helpers")]
 
+mod audit;
 mod battery;
 mod clients;
 mod conformance;
@@ -22,6 +23,7 @@ mod mtls;
 mod plain_http;
 mod refusals;
 mod replay;
+mod tls;
 mod writes_once;
 
 use flotilla_tests::{

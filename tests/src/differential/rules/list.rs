@@ -191,6 +191,18 @@ pub const RULES: &[Rule] = &[
         ],
     },
     Rule {
+        id: "catalog-page",
+        request: "`GET /v2/_catalog?n=` of more than 1000",
+        theirs: "400 `PAGINATION_NUMBER_INVALID` (`catalog.maxentries`)",
+        ours: "as 1000, with `Link` if there are more",
+        why: "`n` is a wish; scripts that ask for 10000 go on, and must read `Link` here as there",
+        changes: &[
+            change("status", "400", "200"),
+            change("code", "PAGINATION_NUMBER_INVALID", "-"),
+            change("body", "-", "*"),
+        ],
+    },
+    Rule {
         id: "tags-order",
         request: "`GET …/tags/list`",
         theirs: "in the order of the store",

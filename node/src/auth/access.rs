@@ -1,7 +1,7 @@
 use super::{
     Caller, Policy,
     htpasswd::Htpasswd,
-    token::{Claims, Resource, TOKEN_BYTES_MAX, TokenError, own::Issuer},
+    token::{Claims, External, Resource, TOKEN_BYTES_MAX, TokenError, own::Issuer},
 };
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -78,6 +78,9 @@ pub enum NotVerified {
     /// Too many others wait for an answer.
     #[error("too many passwords are verified at once")]
     Busy,
+    /// The token may be good: its key may be known to a part of the cluster that cannot be reached.
+    #[error("the token cannot be verified now")]
+    Unavailable,
 }
 
 /// What is wrong with the token of a request (RFC 6750, 3.1).
@@ -148,7 +151,11 @@ impl Access {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(NotVerified::Token(TokenError::Malformed));
         }
-        let claims = Arc::new(tokens.verifier.verify(token).await.map_err(NotVerified::Token)?);
+        let claims = tokens.verifier.verify(token).await.map_err(|error| match error {
+            TokenError::Unavailable => NotVerified::Unavailable,
+            error => NotVerified::Token(error),
+        })?;
+        let claims = Arc::new(claims);
         match (tokens.signer, &claims.subject, &self.passwords) {
             (Signer::External, ..) => Ok(Caller::Guest(claims)),
             (Signer::Cluster, None, _) => Ok(Caller::Bearer(claims)),
@@ -226,6 +233,13 @@ fn basic(authorization: &str) -> Option<(String, String)> {
 
 #[async_trait]
 impl Verify for Issuer {
+    async fn verify(&self, token: &str) -> Result<Claims, TokenError> {
+        Self::verify(self, token).await
+    }
+}
+
+#[async_trait]
+impl Verify for External {
     async fn verify(&self, token: &str) -> Result<Claims, TokenError> {
         Self::verify(self, token).await
     }

@@ -55,7 +55,7 @@ fn not_metrics(value: &Value) -> bool {
 
 const REMOVE: &str = "remove the key";
 const TLS: &str = "remove the key, or end TLS at the load balancer in front";
-const AUTH: &str = "use `auth.htpasswd`, authenticate at the proxy in front, or set `auth: none`";
+const AUTH: &str = "use `auth.htpasswd` or `auth.token`, authenticate at the proxy in front, or set `auth: none`";
 const DRIVER: &str = "use `storage.filesystem`, or `storage.s3` with any S3-compatible service";
 const DIRECTLY: &str = "remove the key; parts are sized by the node";
 
@@ -186,7 +186,28 @@ pub(super) const KEYS: &[Key] = &[
          pull beside what only users may push needs it; default: `true` if a rule is for `$all` and there are users, else `false`",
     ),
     honoured("access.tokens.expiration", "how long a token is good; default `5m`"),
-    refused("auth.token", always, "bearer tokens are not built", AUTH),
+    honoured("auth.token.realm", "URL where clients get their tokens; required"),
+    honoured("auth.token.service", "what the token server calls this registry (`aud` of tokens); required"),
+    honoured("auth.token.issuer", "what the token server calls itself (`iss` of tokens); required"),
+    honoured(
+        "auth.token.rootcertbundle",
+        "PEM certificates and public keys; tokens are signed by one of these keys (named by libtrust or RFC 7638 `kid`) or \
+        carry a chain (`x5c`) to one of the certificates; read again when it changes; required without `jwks`",
+    ),
+    honoured(
+        "auth.token.jwks",
+        "JSON Web Key Set whose keys sign tokens (named by `kid`); read again when it changes; required without \
+        `rootcertbundle`",
+    ),
+    honoured(
+        "auth.token.signingalgorithms",
+        "list out of `EdDSA`, `ES256`, `ES384`, `PS256`, `PS384`, `PS512`, `RS256`, `RS384`, `RS512`; default: all of them",
+    ),
+    honoured(
+        "auth.token.autoredirect",
+        "clients get tokens at `autoredirectpath` of the host that they asked, not at `realm`; default `false`",
+    ),
+    honoured("auth.token.autoredirectpath", "default `/auth/token/`"),
     refused("auth.silly", always, "it would let everybody in", AUTH),
     ignored("auth.none", "there is no authentication"),
     refused("auth.*", always, "there is no such method", AUTH),

@@ -222,7 +222,8 @@ impl Reader {
             self.mistake("version", "this version of the format is unknown", "write `version: 0.1`");
         }
         let (log, http, limits) = (self.log(), self.http(), self.limits());
-        let (storage, cluster, htpasswd) = (self.storage(), self.cluster(), self.htpasswd());
+        let (storage, cluster) = (self.storage(), self.cluster());
+        let (htpasswd, token) = (self.htpasswd(), self.token());
         let data_dir = match (&cluster, &storage.driver) {
             (Some(_), _) => PathBuf::from(self.text("cluster.datadir").unwrap_or("/var/lib/flotilla".to_owned())),
             (None, Driver::Filesystem(filesystem)) => filesystem.root_directory.join("flotilla"),
@@ -234,8 +235,9 @@ impl Reader {
             limits,
             storage,
             validation: self.validation(),
-            access: self.access(htpasswd.is_some(), false),
+            access: self.access(htpasswd.is_some(), token.is_some()),
             htpasswd,
+            token,
             cluster,
             data_dir,
         }

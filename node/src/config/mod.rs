@@ -10,6 +10,7 @@ mod load;
 mod mistake;
 mod network;
 mod overrides;
+mod signing;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -17,6 +18,7 @@ mod value;
 pub use docs::manual;
 pub use load::{DEFAULT_FILES, Loaded, from_yaml, load};
 pub use mistake::{Mistake, Mistakes, Notice};
+pub use signing::SigningAlgorithm;
 pub use network::Network;
 
 use http::HeaderMap;
@@ -43,6 +45,8 @@ pub struct Config {
     pub htpasswd: Option<Htpasswd>,
     /// `access`
     pub access: Access,
+    /// `auth.token`
+    pub token: Option<TokenAuth>,
     /// `cluster`; absent: one node, one voter
     pub cluster: Option<Cluster>,
     /// Where the Raft log, the state and the identity live.
@@ -282,6 +286,25 @@ pub enum Right {
 pub struct TokenService {
     /// `expiration`: how long a token is good
     pub expiration: Duration,
+}
+
+/// Section `auth.token`: bearer tokens of a token server elsewhere.
+#[derive(Clone, Debug)]
+pub struct TokenAuth {
+    /// `realm`: URL where clients get tokens
+    pub realm: String,
+    /// `service`: what this registry is called there, a token's audience
+    pub service: String,
+    /// `issuer`: what that server calls itself in tokens
+    pub issuer: String,
+    /// `rootcertbundle`: PEM certificates and public keys
+    pub root_certificates: Option<PathBuf>,
+    /// `jwks`: JSON Web Key Set
+    pub jwks: Option<PathBuf>,
+    /// `signingalgorithms`
+    pub algorithms: Vec<SigningAlgorithm>,
+    /// `autoredirectpath` if `autoredirect`: clients get tokens at this path of the host that they asked
+    pub redirect_path: Option<String>,
 }
 
 /// Section `validation`.

@@ -122,6 +122,20 @@ fn what_would_take_effect_is_refused_and_what_would_not_is_a_notice() {
         ("auth: none", true),
         ("auth: {silly: {realm: x}}", false),
         ("auth: {token: }", false),
+        ("auth: {token: {realm: 'https://a/t', service: r, issuer: i, rootcertbundle: /c.pem}}", true),
+        ("auth: {token: {realm: 'https://a/t', service: r, issuer: i, jwks: /k.json, autoredirect: true}}", true),
+        ("auth: {token: {realm: x, service: r, issuer: i, jwks: /k, autoredirect: true, autoredirectpath: /t}}", true),
+        ("auth: {token: {realm: x, service: r, issuer: i, jwks: /k, autoredirect: true, autoredirectpath: t}}", false),
+        ("auth: {token: {realm: 'https://a/t', service: r, issuer: i, jwks: /k, signingalgorithms: [ES256]}}", true),
+        ("auth: {token: {realm: 'https://a/t', service: r, issuer: i, jwks: /k, signingalgorithms: RS256}}", true),
+        ("auth: {token: {realm: 'https://a', service: r, issuer: i, jwks: /k}, htpasswd: {realm: x, path: /x}}", true),
+        ("auth: {token: {realm: 'https://a', service: r, issuer: i, jwks: /k}, none: }", false),
+        ("auth: {token: {realm: 'https://a/t', service: r, issuer: i, jwks: /k, signingalgorithms: []}}", false),
+        ("auth: {token: {realm: 'https://a/t', service: r, issuer: i, jwks: /k, signingalgorithms: [none]}}", false),
+        ("auth: {token: {realm: 'https://a/t', service: r, issuer: i, jwks: /k, signingalgorithms: [HS256]}}", false),
+        ("auth: {token: {realm: 'https://a/t', service: r, issuer: i, jwks: /k, signingalgorithms: [ES512]}}", false),
+        ("auth: {token: {realm: 'https://a/\"t', service: r, issuer: i, jwks: /k}}", false),
+        ("auth: {token: {realm: /t, service: r, issuer: i, jwks: /k}}", false),
         ("auth: {ldap: {}}", false),
         ("auth: HTPASSWD", false),
         ("auth: {htpasswd: {realm: x, path: /x}}", true),
@@ -194,6 +208,32 @@ fn what_would_take_effect_is_refused_and_what_would_not_is_a_notice() {
         let result = loaded(text, &[("REGISTRY_STORAGE", "filesystem")]);
         assert_eq!(result.is_ok(), starts, "{text}: {result:?}");
     }
+}
+
+#[test]
+fn a_token_server_is_described_in_full() {
+    let text = "storage: {filesystem: }\nauth: {token: {realm: x, autoredirect: 1, signingalgorithms: ES512}}";
+    let mistakes = loaded(text, &[]).unwrap_err().to_string();
+    for shown in
+        ["realm: \"x\"", "expected a URL", "token.service", "token.issuer", "token.rootcertbundle", "ES512 is not"]
+    {
+        assert!(mistakes.contains(shown), "{shown}: {mistakes}");
+    }
+    let env = [
+        ("REGISTRY_AUTH", "token"),
+        ("REGISTRY_AUTH_TOKEN_REALM", "https://auth.example.com/token"),
+        ("REGISTRY_AUTH_TOKEN_SERVICE", "registry"),
+        ("REGISTRY_AUTH_TOKEN_ISSUER", "Auth"),
+        ("REGISTRY_AUTH_TOKEN_ROOTCERTBUNDLE", "/certs/auth.pem"),
+        ("REGISTRY_AUTH_TOKEN_AUTOREDIRECT", "true"),
+    ];
+    let token = loaded(FILE, &env).unwrap().config.token.unwrap();
+    assert_eq!(
+        (&*token.realm, &*token.service, &*token.issuer),
+        ("https://auth.example.com/token", "registry", "Auth")
+    );
+    assert_eq!((token.root_certificates, token.jwks), (Some("/certs/auth.pem".into()), None));
+    assert_eq!((token.redirect_path.as_deref(), token.algorithms.len()), (Some("/auth/token/"), 9));
 }
 
 #[test]

@@ -114,7 +114,9 @@ pub fn respond_with(error: &Error, detail: Option<serde_json::Value>) -> Respons
         Error::Unauthenticated
         | Error::NotVerified(auth::NotVerified::Wrong | auth::NotVerified::Token(_))
         | Error::Denied(_) => (StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized),
-        Error::NotVerified(auth::NotVerified::Busy) => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable),
+        Error::NotVerified(auth::NotVerified::Busy | auth::NotVerified::Unavailable) => {
+            (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable)
+        }
         Error::Registry(error) => answer(error),
         Error::Refused(refusal) => refusal.answer(),
     };

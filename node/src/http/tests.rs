@@ -18,6 +18,7 @@ mod spec_pull;
 mod spec_push;
 mod tags;
 mod tls;
+mod token;
 mod uploads;
 
 use super::{AccessLog, Front, Limits, Listener as Listening, Metrics, Setup, body::Body, server};

@@ -2,10 +2,13 @@
 
 use crate::{
     auth::{
-        Access, Htpasswd, Passwords, Policy, Right, Rule, Who,
-        token::own::{self, Issuer},
+        Access, Htpasswd, Passwords, Policy, Realm, Right, Rule, Signer, Tokens, Who,
+        token::{
+            External,
+            own::{self, Issuer},
+        },
     },
-    config::{self, AccessRule, Config, Users},
+    config::{self, AccessRule, Config, TokenAuth, Users},
     metadata::MetadataStore,
 };
 use anyhow::Context;
@@ -14,15 +17,23 @@ use std::sync::Arc;
 /// What our own tokens are for.
 const SERVICE: &str = "flotilla";
 
-/// Opens the password file.
+/// Opens the files of users and of keys.
 pub(super) fn open(config: &Config) -> anyhow::Result<Access> {
     let passwords = config.htpasswd.as_ref().map(passwords).transpose()?;
+    let tokens = config.token.as_ref().map(tokens).transpose()?;
     let policy = match &config.access.rules {
         Some(rules) => Policy::new(rules.iter().map(rule).collect()),
-        None if passwords.is_some() => Policy::authenticated(),
+        // Bearers of tokens from elsewhere are not asked for rules.
+        None if passwords.is_some() || tokens.is_some() => Policy::authenticated(),
         None => Policy::open(),
     };
-    Ok(Access::new(policy, passwords, None))
+    Ok(Access::new(policy, passwords, tokens))
+}
+
+fn tokens(config: &TokenAuth) -> anyhow::Result<Tokens> {
+    let verifier = Arc::new(External::open(config).context("auth.token")?);
+    let realm = config.redirect_path.clone().map_or_else(|| Realm::Url(config.realm.clone()), Realm::Here);
+    Ok(Tokens { verifier, realm, service: config.service.clone(), signer: Signer::External })
 }
 
 /// The cluster's own token service, if it is switched on.
@@ -37,6 +48,18 @@ fn passwords(htpasswd: &config::Htpasswd) -> anyhow::Result<Passwords> {
     let parallel = std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2));
     let users = Htpasswd::open(&htpasswd.path, parallel).context("auth.htpasswd")?;
     Ok(Passwords { realm: htpasswd.realm.clone(), users })
+}
+
+fn tokens(token: &config::TokenAuth) -> anyhow::Result<Tokens> {
+    Ok(Tokens {
+        verifier: Arc::new(External::open(token).context("auth.token")?),
+        realm: match &token.redirect_path {
+            Some(path) => Realm::Here(path.clone()),
+            None => Realm::Url(token.realm.clone()),
+        },
+        service: token.service.clone(),
+        signer: Signer::External,
+    })
 }
 
 fn rule(rule: &AccessRule) -> Rule {

@@ -15,7 +15,7 @@ use crate::{
     http,
     lifecycle::{Lifecycle, Readiness},
     metadata::MetadataStore,
-    raft::RaftStore,
+    raft::{self, RaftStore},
     registry::{LayerUrls, Registry, Settings},
     telemetry,
     workers::{
@@ -56,6 +56,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let (say, readiness) = watch::channel(Readiness::Starting("opening the stores".into()));
     let mut figures = telemetry::metrics::registry();
 
+    raft::make_dir(&config.data_dir).with_context(|| format!("cannot create {}", config.data_dir.display()))?;
     let spill = config.data_dir.join("spill");
     std::fs::create_dir_all(&spill).with_context(|| format!("cannot create {}", spill.display()))?;
     let blobs = blobstore::open(&config.storage, lifecycle.clone(), blobstore::Metrics::register(&mut figures), spill)

@@ -1,10 +1,12 @@
 //! Bearer tokens (RFC 6750) in the shape of the distribution project's token authentication: a signed list of what the
-//! bearer may do, by which the bearer need not be known here. `resource` holds the words of that list, `own` the tokens that the cluster makes
-//! itself: the one place of this room that asks the metadata.
+//! bearer may do, by which the bearer need not be known here. `resource` holds the words of that list, `own` the tokens that
+//! the cluster makes itself (the one place of this room that asks the metadata), `external` verifies those of another server.
 
+mod external;
 pub mod own;
 mod resource;
 
+pub use external::{External, KeysError};
 pub use resource::{Resource, granted};
 
 use super::Right;

@@ -56,10 +56,10 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Tokens for a quarter of an hour, a key for a day.
+    /// Tokens for five minutes, a key for a day.
     pub fn new(cluster_id: impl Into<String>, service: impl Into<String>) -> Self {
         let (cluster_id, service) = (cluster_id.into(), service.into());
-        Self { cluster_id, service, life: Duration::from_secs(900), rotation: Duration::from_secs(24 * 3600) }
+        Self { cluster_id, service, life: Duration::from_secs(300), rotation: Duration::from_secs(24 * 3600) }
     }
 }
 
@@ -121,7 +121,7 @@ impl Issuer {
         let mut known = self.known()?;
         if known.signing().is_none() {
             self.rotate().await?;
-            known = self.look()?;
+            known = self.known()?;
         }
         let key = known.signing().ok_or_else(|| metadata::Error::NoQuorum("there is no key for tokens".to_owned()))?;
         let Settings { cluster_id, service, life, .. } = &self.settings;
@@ -185,6 +185,7 @@ impl Issuer {
         let (key_id, secret) = (key_id.to_vec().into(), secret.to_vec().into());
         let add = wire::AddTokenKey { key_id, secret, rotate_ms, keep_ms: millis(KEEP) };
         let outcome = self.metadata.propose(Command::AddTokenKey(add), Instant::now() + PATIENCE).await?;
+        self.look()?;
         Ok(matches!(outcome, Outcome::Done(wire::Done { count: 1 })))
     }
 

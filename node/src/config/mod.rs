@@ -18,8 +18,8 @@ mod value;
 pub use docs::manual;
 pub use load::{DEFAULT_FILES, Loaded, from_yaml, load};
 pub use mistake::{Mistake, Mistakes, Notice};
-pub use signing::SigningAlgorithm;
 pub use network::Network;
+pub use signing::SigningAlgorithm;
 
 use http::HeaderMap;
 use regex::Regex;

@@ -26,7 +26,7 @@ pub(super) async fn noted(keys: &str, access: Access, access_log: AccessLog) -> 
     let setup = Setup::new(registry, cluster.readiness.subscribe(), metrics);
     let front = Front::new(Setup { access, access_log, origins, headers: headers.clone(), ..setup });
     let handler = move |request| front.clone().handle(request);
-    let settings = Listener { headers, ..Listener::default() };
+    let settings = Listener { headers, http1_only: !http.http2, ..Listener::default() };
     let listener: Listening = match http.net {
         config::Net::Tcp => {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -246,6 +246,30 @@ async fn a_host_that_is_none_goes_into_no_header() {
         let answer =
             cluster.send(Method::POST, &format!("/v2/a/blobs/uploads/?digest={digest}"), &[("host", host)], "x").await;
         assert_eq!(answer.expect(201).location(), format!("/v2/a/blobs/{digest}"), "{host}");
+    }
+}
+
+/// Clients follow the realm to where they show their password.
+#[tokio::test]
+async fn the_realm_of_a_challenge_is_a_whole_address() {
+    let proxied: Fields<'_> = &[("x-forwarded-proto", "https"), ("x-forwarded-host", "public:8443")];
+    for (keys, at, fields, expected) in [
+        ("", "", &[][..], "http://registry"),
+        ("relativeurls: true", "", &[("host", "registry:5000")], "http://registry:5000"),
+        ("", "", proxied, "http://registry"),
+        ("", "", &[("host", "a'b")], "http://localhost"),
+        (TRUSTED, "", proxied, "https://public:8443"),
+        (TRUSTED, "", &[("forwarded", "host=\"evil/x\";proto=https")], "https://registry"),
+        (&format!("{TRUSTED}, prefix: /r"), "/r", proxied, "https://public:8443/r"),
+        ("host: 'https://fixed.example.com', prefix: /r", "/r", proxied, "https://fixed.example.com/r"),
+    ] {
+        let access = super::access::access(Some(crate::auth::Signer::Cluster));
+        let cluster = noted(keys, access, AccessLog::Off).await;
+        let refused = cluster.send(Method::GET, &format!("{at}/v2/team/app/tags/list"), fields, "").await.expect(401);
+        let challenge = refused.fields.get_all("www-authenticate").iter().map(|value| value.to_str().unwrap());
+        let challenge: Vec<&str> = challenge.filter(|challenge| challenge.starts_with("Bearer ")).collect();
+        let start = format!("Bearer realm=\"{expected}/auth/token\",service=\"registry\"");
+        assert!(challenge.len() == 1 && challenge[0].starts_with(&start), "{keys} {fields:?}: {challenge:?}");
     }
 }
 

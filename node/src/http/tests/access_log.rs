@@ -95,7 +95,7 @@ async fn a_line_has_the_client_the_user_and_no_secret() {
 async fn no_request_forges_a_line() {
     let logged = logged().await;
     let forged = "x\" 200 1 \"-\" \"-\"";
-    let fields = [ANN, ("user-agent", forged), ("referer", forged), ("x-forwarded-for", "1.1.1.1\" x, [::1]\t")];
+    let fields = [ANN, ("user-agent", forged), ("referer", forged), ("x-forwarded-for", "[::1], 1.1.1.1\" x\t")];
     logged.cluster.send(Method::GET, "/v2/%0a127.0.0.1%20-%20-/tags/list", &fields, "").await.expect(400);
     for bytes in [
         &b"GET /v2/a\"b/x HTTP/1.1\r\nhost: r\r\nuser-agent: a\x80\xff\tb\r\nconnection: close\r\n\r\n"[..],

@@ -152,7 +152,13 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let public = public.listen()?;
     info!("serving on {public}");
     let requests = node.lifecycle.clone();
-    let settings = http::server::Settings { metrics: Some(http_figures), limits, headers, tls };
+    let settings = http::server::Settings {
+        metrics: Some(http_figures),
+        limits,
+        headers,
+        http1_only: !node.config.http.http2,
+        tls,
+    };
     let serve = http::server::serve_with(public, node.lifecycle.clone(), settings, move |request| {
         front.clone().handle_detached(request, requests.clone())
     });

@@ -20,6 +20,7 @@ mod mtls;
 mod plain_http;
 mod refusals;
 mod replay;
+mod tokens;
 mod writes_once;
 
 use flotilla_tests::{

@@ -26,6 +26,7 @@ mod plain_http;
 mod refusals;
 mod replay;
 mod tls;
+mod tokens;
 mod writes_once;
 
 use flotilla_tests::{

@@ -8,6 +8,7 @@ pub mod blobstore;
 pub mod clock;
 pub mod config;
 pub mod dev;
+pub mod health;
 pub mod http;
 pub mod lifecycle;
 pub mod metadata;

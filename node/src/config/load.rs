@@ -2,6 +2,7 @@
 
 mod auth;
 mod cluster;
+mod health;
 mod http;
 mod limits;
 mod log;
@@ -233,6 +234,7 @@ impl Reader {
             storage,
             validation: self.validation(),
             htpasswd: self.htpasswd(),
+            health: self.health(),
             cluster,
             data_dir,
         }

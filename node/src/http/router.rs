@@ -3,11 +3,12 @@
 use super::body::{Body, RequestBody};
 use super::error::{self, Error};
 use super::limits::{self, Limits, Overloaded, Refusal};
-use super::metrics::Metrics;
+use super::metrics::{Answered, Metrics};
 use super::v2::{self, endpoint::Endpoint, endpoint::PathError};
 use super::{headers, ops};
 use crate::{
     auth::{Access, Policy},
+    health::Health,
     lifecycle::{Lifecycle, Readiness},
     registry::{self, Registry},
 };
@@ -35,6 +36,10 @@ pub struct Setup {
     pub access: Arc<Access>,
     /// What probes are answered with.
     pub readiness: watch::Receiver<Readiness>,
+    /// Whether a check takes this node out.
+    pub health: Health,
+    /// Writes are answered by 405.
+    pub read_only: bool,
     /// Counts requests.
     pub metrics: Metrics,
     /// An event for every answer.
@@ -47,7 +52,8 @@ impl Setup {
     /// Open to anyone, with the usual limits and no access log.
     pub fn new(registry: Registry, readiness: watch::Receiver<Readiness>, metrics: Metrics) -> Self {
         let (access, limits) = (Arc::new(Access::open()), Limits::default());
-        Self { registry, access, readiness, metrics, access_log: false, limits }
+        let (health, read_only) = (Health::default(), false);
+        Self { registry, access, readiness, health, read_only, metrics, access_log: false, limits }
     }
 }
 
@@ -74,6 +80,11 @@ impl Front {
         self.0.setup.access.policy()
     }
 
+    /// Whether writes are switched off.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.0.setup.read_only
+    }
+
     pub(super) fn metrics(&self) -> &Metrics {
         &self.0.setup.metrics
     }
@@ -96,19 +107,19 @@ impl Front {
     /// Answers one request.
     pub async fn handle(self, request: Request<Incoming>) -> Response<Body> {
         let began = Instant::now();
-        let _in_flight = self.0.setup.metrics.begin();
         let id = self.request_id();
         let (head, incoming) = request.into_parts();
         let has_body = !incoming.is_end_stream();
         let body = RequestBody::new(incoming, self.0.setup.limits.progress);
         let route = route(&head);
+        let label = route.label();
+        let _in_flight = self.0.setup.metrics.begin(label);
         let flaw = limits::flaw(&head);
         // What follows a bad head may be anything.
         let mut closes = flaw.is_some();
-        let flaw = flaw.or_else(|| overloaded(&head, &route));
+        let flaw = flaw.or_else(|| overloaded(&head, &route)).or_else(|| self.unhealthy(&route));
         closes |= flaw.is_some() && has_body;
 
-        let label = route.label();
         let repository = route.repository();
         let span = info_span!("request", request.id = %id, http.method = %head.method, oci.repository = repository);
         let mut response = match flaw {
@@ -120,6 +131,7 @@ impl Front {
             response = error::respond(&Refusal::BodyLate.into());
         }
         closes |= late;
+        let received = body.received();
         if !closes && has_body && !body.is_end() {
             closes = !can_go_on(&head, body, response.status()).await;
         }
@@ -128,8 +140,8 @@ impl Front {
         fields.insert(headers::API_VERSION, headers::REGISTRY_2_0);
         fields.insert(header::X_CONTENT_TYPE_OPTIONS, headers::NOSNIFF);
         fields.insert(headers::REQUEST_ID, headers::value(&id));
-        // With `Unready`, the client's next request goes through the balancer again, to another node.
-        closes |= matches!(*self.0.setup.readiness.borrow(), Readiness::Unready(_));
+        // The client's next request goes through the balancer again, to another node.
+        closes |= matches!(*self.0.setup.readiness.borrow(), Readiness::Unready(_)) || self.0.setup.health.is_out();
         if closes && head.version < http::Version::HTTP_2 {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -145,7 +157,8 @@ impl Front {
 
         let code = response.status().as_u16();
         let took = began.elapsed();
-        self.0.setup.metrics.answered(&head.method, label, code, took, bytes);
+        let answered = Answered { method: &head.method, endpoint: label, code, took, received, sent: bytes };
+        self.0.setup.metrics.answered(&answered);
         if self.0.setup.access_log {
             span.in_scope(|| {
                 let agent = head.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
@@ -173,7 +186,10 @@ impl Front {
                 Method::GET | Method::HEAD => Ok(Response::new(Body::Empty)),
                 _ => Err(Error::Method { allow: "GET, HEAD" }),
             },
-            Route::Probe => ops::probe(head.uri.path(), &self.0.setup.readiness).ok_or(PathError::NotFound.into()),
+            Route::Probe => {
+                let Setup { readiness, health, .. } = &self.0.setup;
+                ops::probe(head.uri.path(), readiness, health).ok_or(PathError::NotFound.into())
+            }
             Route::Endpoint(endpoint) => self.endpoint(head, endpoint, body).await,
             Route::Nothing(error) => Err((*error).into()),
         };
@@ -199,6 +215,11 @@ impl Front {
         };
         let caller = self.0.setup.access.caller(authorization).await?;
         v2::answer(self, head, endpoint, body, &caller).await
+    }
+
+    /// As in registry:2, a node that a check takes out answers nothing but probes.
+    fn unhealthy(&self, route: &Route) -> Option<Error> {
+        (self.0.setup.health.is_out() && !matches!(route, Route::Probe)).then_some(Error::Unhealthy)
     }
 
     fn request_id(&self) -> String {

@@ -1,9 +1,12 @@
 //! Logs, spans and metrics of the process. Knows the section `log` and nothing of other rooms; they use `tracing` and
-//! register with [`metrics::registry`].
+//! register with [`metrics::registry`]. [`exposition`] writes what they counted.
 
+pub mod exposition;
 pub mod metrics;
+mod tally;
 mod writer;
 
+pub use tally::{Counts, Tally};
 pub use writer::LogWriter;
 
 use crate::config::{Formatter, Log};

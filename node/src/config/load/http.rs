@@ -10,9 +10,18 @@ impl Reader {
         Http {
             addr: self.address("http.addr", ":5000"),
             debug_addr: debug_addr.filter(|address| !address.is_empty()),
+            metrics_path: self.metrics_path(),
             drain_timeout: self.duration("http.draintimeout", Duration::from_secs(30)),
             tls: self.http_tls(),
         }
+    }
+
+    fn metrics_path(&self) -> Option<String> {
+        let path = self.text("http.debug.prometheus.path").unwrap_or("/metrics".to_owned());
+        if !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte)) {
+            self.mistake("http.debug.prometheus.path", "expected a path", "write `/metrics`");
+        }
+        self.boolean("http.debug.prometheus.enabled", true).then_some(path)
     }
 
     fn http_tls(&self) -> Option<HttpTls> {

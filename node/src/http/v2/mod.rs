@@ -26,7 +26,7 @@ pub async fn answer(
     body: &RequestBody,
     caller: &Caller,
 ) -> Result<Response<Body>, Error> {
-    let request = Context { front, head, body, caller };
+    let request = Context { front, head, body, caller, endpoint };
     let is_head = head.method == Method::HEAD;
     if endpoint.repository().is_none() && !front.policy().admits(caller) {
         return Err(Error::Unauthenticated);
@@ -84,12 +84,20 @@ pub(super) struct Context<'a> {
     pub(super) head: &'a Parts,
     pub(super) body: &'a RequestBody,
     caller: &'a Caller,
+    endpoint: &'a Endpoint,
 }
 
 impl Context<'_> {
-    /// The caller's permission for a repository.
+    /// The caller's permission for a repository. Every handler asks for it first: only those who may write learn that nobody
+    /// may for now.
     pub(super) fn grant<K: Kind>(&self, repository: &RepositoryName) -> Result<Grant<K>, Error> {
-        Ok(self.front.policy().grant(self.caller, repository)?)
+        let grant = self.front.policy().grant(self.caller, repository)?;
+        let reads = matches!(self.head.method, Method::GET | Method::HEAD);
+        if !reads && self.front.is_read_only() {
+            let allow = if matches!(self.endpoint, Endpoint::Uploads(_)) { "" } else { "GET, HEAD" };
+            return Err(Error::ReadOnly { allow });
+        }
+        Ok(grant)
     }
 
     /// What the caller may see of the whole.

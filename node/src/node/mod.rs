@@ -7,6 +7,8 @@ mod listen;
 mod operations;
 mod readiness;
 mod store_marker;
+#[cfg(test)]
+mod tests;
 
 use crate::{
     auth::{Access, Htpasswd, Passwords},

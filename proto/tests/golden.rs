@@ -98,6 +98,12 @@ fn commands() -> Vec<(&'static str, Command)> {
         Command::StartDelete(wire::StartDelete { limit: 1_000 }),
         Command::DeletesDone(wire::DeletesDone { keys: vec![segment().key] }),
         Command::AllocateNodeId(wire::AllocateNodeId { disk_id: id(3) }),
+        Command::AddTokenKey(wire::AddTokenKey {
+            key_id: id(4),
+            secret: bytes(5, 32),
+            rotate_ms: 86_400_000,
+            keep_ms: 87_000_000,
+        }),
     ];
     let named = |command: Command| {
         let name = match &command {
@@ -119,6 +125,7 @@ fn commands() -> Vec<(&'static str, Command)> {
             Command::StartDelete(_) => "start_delete",
             Command::DeletesDone(_) => "deletes_done",
             Command::AllocateNodeId(_) => "allocate_node_id",
+            Command::AddTokenKey(_) => "add_token_key",
         };
         (name, command)
     };
@@ -303,6 +310,8 @@ fn records_keep_their_bytes() {
     check("record_object.txt", &[("live", object(State::Live(id(1)))), ("deleting", object(deleting))]);
     check_record("garbage_list", wire::GarbageList { next: 1, segments: 2 });
     check_record("condemned_list", wire::CondemnedList { segments: 2 });
+    let token_key = |replaced_mono| wire::TokenKey { secret: bytes(5, 32), made_mono: 1, replaced_mono };
+    check("record_token_key.txt", &[("newest", token_key(None)), ("replaced", token_key(Some(2)))]);
     let outcome = Some(wire::Outcome { kind: Some(Outcome::Done(wire::Done { count: 1 })) });
     check_record("remembered", wire::Remembered { outcome, at_mono: 5 });
 }

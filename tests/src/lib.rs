@@ -21,6 +21,7 @@ pub mod seed;
 pub mod slow_store;
 #[cfg(test)]
 mod spec_coverage;
+pub mod token_server;
 pub mod wire;
 
 use std::{

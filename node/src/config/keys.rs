@@ -49,26 +49,10 @@ fn enabled_elements(value: &Value) -> bool {
         other => effective(other),
     }
 }
-fn not_tcp(value: &Value) -> bool {
-    effective(value) && value.as_str() != Some("tcp")
-}
-fn not_root(value: &Value) -> bool {
-    effective(value) && value.as_str() != Some("/")
-}
-fn not_nosniff(value: &Value) -> bool {
-    let default = |name: &str, value: &Value| {
-        let value = value.as_array().and_then(|values| values.first()).unwrap_or(value);
-        name.eq_ignore_ascii_case("x-content-type-options") && value.as_str() == Some("nosniff")
-    };
-    match value {
-        Value::Object(map) => map.iter().any(|(name, value)| effective(value) && !default(name, value)),
-        other => effective(other),
-    }
-}
 
 const REMOVE: &str = "remove the key";
 const TLS: &str = "remove the key, or end TLS at the load balancer in front";
-const AUTH: &str = "use `auth.htpasswd`, authenticate at the proxy in front, or set `auth: none`";
+const AUTH: &str = "use `auth.htpasswd` or `auth.token`, authenticate at the proxy in front, or set `auth: none`";
 const DRIVER: &str = "use `storage.filesystem`, or `storage.s3` with any S3-compatible service";
 const DIRECTLY: &str = "remove the key; parts are sized by the node";
 
@@ -78,6 +62,10 @@ pub(super) const KEYS: &[Key] = &[
     honoured("log.level", "`error`, `warn`, `info` or `debug`; default `info`"),
     honoured("log.formatter", "`text`, or one JSON object a line: `json` (also for `logstash`); default `text`"),
     honoured("log.accesslog.disabled", "no log line per request; default `false`"),
+    honoured(
+        "log.accesslog.formatter",
+        "`structured`: an event among the others; `combined`: a line in Apache's format on stdout; default `structured`",
+    ),
     ignored("log.fields", "every line carries its own fields"),
     refused(
         "log.hooks",
@@ -87,19 +75,35 @@ pub(super) const KEYS: &[Key] = &[
     ),
     ignored("log.reportcaller", "lines name their module"),
     honoured("loglevel", "deprecated form of `log.level`; used if that is missing"),
-    honoured("http.addr", "public address `host:port`; default `:5000`"),
+    honoured("http.addr", "public address `host:port`, or the path of a socket; default `:5000`"),
+    honoured("http.net", "`tcp`, or `unix` with the path of a socket as `http.addr`; default `tcp`"),
+    honoured(
+        "http.host",
+        "URL where clients find the registry: then `Location` is absolute and begins with it; a path in it stands in for \
+         `http.prefix`",
+    ),
+    honoured(
+        "http.prefix",
+        "path before every path, like `/registry/`; `/livez` and `/readyz` are also without; default `/`",
+    ),
+    honoured(
+        "http.relativeurls",
+        "`Location` is relative; default `true`, without effect beside `http.host`; `false`: as the trusted proxies say, \
+         else by the request's `Host`",
+    ),
+    honoured(
+        "http.trustedproxies",
+        "addresses and blocks of the proxies whose `Forwarded`, `X-Forwarded-For`, `-Proto` and `-Host` are believed; \
+         default: none. A client on a Unix socket is always believed",
+    ),
+    honoured("http.headers", "headers of every answer, a list of values each; they also make CORS; default: none"),
+    honoured("http.http2.disabled", "HTTP/1.1 only; default `false`"),
     honoured("http.debug.addr", "ops address (`/livez`, `/readyz`, `/metrics`, `/debug/health`); default: none"),
     honoured("http.debug.prometheus.enabled", "metrics at the ops address; default `true`"),
     honoured("http.debug.prometheus.path", "where the metrics are; default `/metrics`; see docs/metrics.md"),
     honoured("http.draintimeout", "longest soft stop; default `30s`"),
     ignored("http.secret", "upload sessions are in the replicated log"),
-    ignored("http.relativeurls", "`Location` is always relative"),
     ignored("http.h2c", "HTTP/2 by prior knowledge needs no setting"),
-    refused("http.http2.disabled", effective, "HTTP/2 cannot be switched off", REMOVE),
-    refused("http.host", effective, "`Location` is always relative; a fixed host is not built", REMOVE),
-    refused("http.prefix", not_root, "serving under a path prefix is not built", "serve at `/` and remove the key"),
-    refused("http.net", not_tcp, "the public address is TCP only", "set `http.net: tcp`"),
-    refused("http.headers", not_nosniff, "own response headers are not built", "add them at the proxy in front"),
     honoured("http.tls.certificate", "PEM chain; with it and `key` the public address speaks TLS; default: none"),
     honoured("http.tls.key", "PEM key of the certificate"),
     honoured("http.tls.minimumtls", "`tls1.2` or `tls1.3`; default `tls1.2`"),
@@ -163,7 +167,40 @@ pub(super) const KEYS: &[Key] = &[
         "auth.htpasswd.path",
         "file of users as `htpasswd -B` writes it (bcrypt only), read again when it changes; each user may do anything",
     ),
-    refused("auth.token", always, "bearer tokens are not built", AUTH),
+    honoured(
+        "access.rules",
+        "list of `{repositories: [patterns], users: [names, `$authenticated` or `$all`], rights: [pull, push, delete]}`; in a \
+         pattern `*` stands for anything but `/`, `**` for anything; who may push or delete may pull; nothing is permitted that \
+         no rule permits; default: every user may do anything",
+    ),
+    honoured(
+        "access.tokens.enabled",
+        "send clients for short-lived tokens to `/auth/token` of this cluster, where they show their password; what anybody may \
+         pull beside what only users may push needs it; default: `true` if a rule is for `$all` and there are users, else `false`",
+    ),
+    honoured("access.tokens.expiration", "how long a token is good; default `5m`"),
+    honoured("auth.token.realm", "URL where clients get their tokens; required"),
+    honoured("auth.token.service", "what the token server calls this registry (`aud` of tokens); required"),
+    honoured("auth.token.issuer", "what the token server calls itself (`iss` of tokens); required"),
+    honoured(
+        "auth.token.rootcertbundle",
+        "PEM certificates and public keys; tokens are signed by one of these keys (named by libtrust or RFC 7638 `kid`) or \
+        carry a chain (`x5c`) to one of the certificates; read again when it changes; required without `jwks`",
+    ),
+    honoured(
+        "auth.token.jwks",
+        "JSON Web Key Set whose keys sign tokens (named by `kid`); read again when it changes; required without \
+        `rootcertbundle`",
+    ),
+    honoured(
+        "auth.token.signingalgorithms",
+        "list out of `EdDSA`, `ES256`, `ES384`, `PS256`, `PS384`, `PS512`, `RS256`, `RS384`, `RS512`; default: all of them",
+    ),
+    honoured(
+        "auth.token.autoredirect",
+        "clients get tokens at `autoredirectpath` of the host that they asked, not at `realm`; default `false`",
+    ),
+    honoured("auth.token.autoredirectpath", "default `/auth/token/`"),
     refused("auth.silly", always, "it would let everybody in", AUTH),
     ignored("auth.none", "there is no authentication"),
     refused("auth.*", always, "there is no such method", AUTH),

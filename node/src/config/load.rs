@@ -1,7 +1,9 @@
 //! File and variables to a checked [`Config`], or every mistake at once.
 
+mod access;
 mod auth;
 mod cluster;
+mod headers;
 mod health;
 mod http;
 mod limits;
@@ -28,7 +30,7 @@ use std::{
 pub const DEFAULT_FILES: [&str; 2] = ["/etc/docker/registry/config.yml", "/etc/distribution/config.yml"];
 
 /// Sections that registry:2 does not have: an unknown key in them is a mistake.
-const OURS: [&str; 2] = ["cluster", "limits"];
+const OURS: [&str; 3] = ["access", "cluster", "limits"];
 
 /// A configuration and what an operator should know about it.
 #[derive(Clone, Debug)]
@@ -222,6 +224,7 @@ impl Reader {
         }
         let (log, http, limits) = (self.log(), self.http(), self.limits());
         let (storage, cluster) = (self.storage(), self.cluster());
+        let (htpasswd, token) = (self.htpasswd(), self.token());
         let data_dir = match (&cluster, &storage.driver) {
             (Some(_), _) => PathBuf::from(self.text("cluster.datadir").unwrap_or("/var/lib/flotilla".to_owned())),
             (None, Driver::Filesystem(filesystem)) => filesystem.root_directory.join("flotilla"),
@@ -233,7 +236,9 @@ impl Reader {
             limits,
             storage,
             validation: self.validation(),
-            htpasswd: self.htpasswd(),
+            access: self.access(htpasswd.is_some(), token.is_some()),
+            htpasswd,
+            token,
             health: self.health(),
             cluster,
             data_dir,

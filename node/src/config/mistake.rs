@@ -84,6 +84,7 @@ fn masked(key: &str, value: &Value) -> Value {
 
 fn secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
+    let key = key.strip_prefix("auth.token.").unwrap_or(&key); // names, files and addresses
     // Anywhere in the path: what lies below a secret is a misspelt part of it.
     let words = ["secret", "password", "token", "accesskey", "authorization", "cookie", ".headers."];
     words.iter().any(|word| key.contains(word))

@@ -3,11 +3,14 @@
 //! table of every key and what becomes of it; read `load` next.
 
 pub mod address;
+pub mod authority;
 mod docs;
 mod keys;
 mod load;
 mod mistake;
+mod network;
 mod overrides;
+mod signing;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -15,7 +18,10 @@ mod value;
 pub use docs::manual;
 pub use load::{DEFAULT_FILES, Loaded, from_yaml, load};
 pub use mistake::{Mistake, Mistakes, Notice};
+pub use network::Network;
+pub use signing::SigningAlgorithm;
 
+use http::HeaderMap;
 use regex::Regex;
 use std::{path::PathBuf, time::Duration};
 
@@ -37,6 +43,10 @@ pub struct Config {
     pub validation: Validation,
     /// `auth.htpasswd`; absent: anyone may do anything
     pub htpasswd: Option<Htpasswd>,
+    /// `access`
+    pub access: Access,
+    /// `auth.token`
+    pub token: Option<TokenAuth>,
     /// `health`
     pub health: Health,
     /// `cluster`; absent: one node, one voter
@@ -52,8 +62,19 @@ pub struct Log {
     pub level: String,
     /// `formatter`
     pub formatter: Formatter,
-    /// `accesslog.disabled`, negated
-    pub access_log: bool,
+    /// `accesslog.disabled` and `accesslog.formatter`
+    pub access_log: AccessLog,
+}
+
+/// What is written of every answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Nothing.
+    Off,
+    /// An event among the others.
+    Structured,
+    /// A line in Apache's combined format on stdout.
+    Combined,
 }
 
 /// How log lines look.
@@ -68,8 +89,22 @@ pub enum Formatter {
 /// Section `http`.
 #[derive(Clone, Debug)]
 pub struct Http {
-    /// `addr`: the public address, e.g. `:5000`
+    /// `addr`: the public address, e.g. `:5000`; with [`Net::Unix`] the path of a socket
     pub addr: String,
+    /// `net`
+    pub net: Net,
+    /// `host`: where clients find the registry; absent: they say
+    pub host: Option<Host>,
+    /// `prefix`: before every path, without its last slash; empty: none
+    pub prefix: String,
+    /// `relativeurls`; absent: as if true, if there is no `host`
+    pub relative_urls: Option<bool>,
+    /// `headers`: of every answer
+    pub headers: HeaderMap,
+    /// `trustedproxies`: who may say for whom he asks
+    pub trusted_proxies: Vec<Network>,
+    /// `http2.disabled`, negated
+    pub http2: bool,
     /// `debug.addr`: the ops address; absent: none
     pub debug_addr: Option<String>,
     /// `debug.prometheus.path`, unless `debug.prometheus.enabled` is false
@@ -78,6 +113,26 @@ pub struct Http {
     pub drain_timeout: Duration,
     /// `tls`; absent: plain HTTP
     pub tls: Option<HttpTls>,
+}
+
+/// What the public listener is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Net {
+    /// A port.
+    Tcp,
+    /// A Unix socket.
+    Unix,
+}
+
+/// `http.host`, in its parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// `http` or `https`
+    pub scheme: &'static str,
+    /// Host, and port if it is not the usual one.
+    pub authority: String,
+    /// Without its last slash; empty: that of `http.prefix`.
+    pub path: String,
 }
 
 /// Section `http.tls`: TLS of the public address.
@@ -267,6 +322,74 @@ impl std::fmt::Debug for HttpService {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("HttpService").field("uri", &self.uri).field("status", &self.status).finish_non_exhaustive()
     }
+}
+
+/// Section `access`.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// `rules`; absent: every user may do anything, or anybody if there are no users
+    pub rules: Option<Vec<AccessRule>>,
+    /// `tokens`, if they are enabled
+    pub tokens: Option<TokenService>,
+}
+
+/// An element of `access.rules`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessRule {
+    /// `repositories`: patterns of names
+    pub repositories: Vec<String>,
+    /// `users`
+    pub users: Vec<Users>,
+    /// `rights`
+    pub rights: Vec<Right>,
+}
+
+/// Whom a rule is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Users {
+    /// `$all`
+    Anyone,
+    /// `$authenticated`
+    Authenticated,
+    /// A name of the password file.
+    Named(String),
+}
+
+/// What a rule permits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// `pull`
+    Pull,
+    /// `push`
+    Push,
+    /// `delete`
+    Delete,
+}
+
+/// Section `access.tokens`: tokens made by this cluster.
+#[derive(Clone, Debug)]
+pub struct TokenService {
+    /// `expiration`: how long a token is good
+    pub expiration: Duration,
+}
+
+/// Section `auth.token`: bearer tokens of a token server elsewhere.
+#[derive(Clone, Debug)]
+pub struct TokenAuth {
+    /// `realm`: URL where clients get tokens
+    pub realm: String,
+    /// `service`: what this registry is called there, a token's audience
+    pub service: String,
+    /// `issuer`: what that server calls itself in tokens
+    pub issuer: String,
+    /// `rootcertbundle`: PEM certificates and public keys
+    pub root_certificates: Option<PathBuf>,
+    /// `jwks`: JSON Web Key Set
+    pub jwks: Option<PathBuf>,
+    /// `signingalgorithms`
+    pub algorithms: Vec<SigningAlgorithm>,
+    /// `autoredirectpath` if `autoredirect`: clients get tokens at this path of the host that they asked
+    pub redirect_path: Option<String>,
 }
 
 /// Section `validation`.

@@ -1,28 +1,30 @@
 //! One public request from its head to its answer: which endpoint, what every answer carries, what is counted and logged.
 
+use super::access_log::{AccessLog, CLIENT_GONE, Entry};
 use super::body::{Body, RequestBody};
+use super::client::{Client, Connection};
 use super::error::{self, Error};
 use super::limits::{self, Limits, Overloaded, Refusal};
 use super::metrics::{Answered, Metrics};
+use super::origin::{Origin, Origins};
 use super::v2::{self, endpoint::Endpoint, endpoint::PathError};
-use super::{headers, ops};
+use super::{challenge, headers, ops, token};
 use crate::{
-    auth::{Access, Policy},
+    auth::{Access, Caller, NotVerified, Policy},
     health::Health,
     lifecycle::{Lifecycle, Readiness},
     registry::{self, Registry},
 };
 use flotilla_proto::oci::ReferenceError;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use std::borrow::Cow;
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicU64, Ordering},
 };
 use tokio::{sync::watch, time::Instant};
-use tracing::{Instrument, Level, debug, error, event, info_span, warn};
+use tracing::{Instrument, debug, error, info_span, warn};
 
 /// The public front. Cheap to clone.
 #[derive(Clone)]
@@ -42,18 +44,23 @@ pub struct Setup {
     pub read_only: bool,
     /// Counts requests.
     pub metrics: Metrics,
-    /// An event for every answer.
-    pub access_log: bool,
+    /// Notes every answer.
+    pub access_log: AccessLog,
+    /// Where the outside finds the registry.
+    pub origins: Origins,
+    /// Of every answer; the listener has the same.
+    pub headers: HeaderMap,
     /// Bounds; the listener has the same.
     pub limits: Limits,
 }
 
 impl Setup {
-    /// Open to anyone, with the usual limits and no access log.
+    /// Open to anyone at `/`, with the usual limits and no access log.
     pub fn new(registry: Registry, readiness: watch::Receiver<Readiness>, metrics: Metrics) -> Self {
         let (access, limits) = (Arc::new(Access::open()), Limits::default());
+        let (access_log, origins, headers) = (AccessLog::Off, Origins::default(), HeaderMap::new());
         let (health, read_only) = (Health::default(), false);
-        Self { registry, access, readiness, health, read_only, metrics, access_log: false, limits }
+        Self { registry, access, readiness, health, read_only, metrics, access_log, origins, headers, limits }
     }
 }
 
@@ -85,6 +92,18 @@ impl Front {
         self.0.setup.read_only
     }
 
+    /// Whether the caller may do something here. Where there are tokens, who has none is always sent for one: clients ask once,
+    /// and without a challenge they would never show who they are.
+    pub(super) fn admits(&self, caller: &Caller) -> bool {
+        let access = &self.0.setup.access;
+        access.policy().admits(caller) && !(access.has_tokens() && *caller == Caller::Anonymous)
+    }
+
+    /// How callers show who they are.
+    pub(super) fn access(&self) -> &Access {
+        &self.0.setup.access
+    }
+
     pub(super) fn metrics(&self) -> &Metrics {
         &self.0.setup.metrics
     }
@@ -108,10 +127,15 @@ impl Front {
     pub async fn handle(self, request: Request<Incoming>) -> Response<Body> {
         let began = Instant::now();
         let id = self.request_id();
-        let (head, incoming) = request.into_parts();
+        let (mut head, incoming) = request.into_parts();
+        let connection = head.extensions.get::<Connection>().copied().unwrap_or_default();
+        let (client, origin) = self.0.setup.origins.of(&head.uri, &head.headers, connection);
+        if let Some(address) = client {
+            head.extensions.insert(Client(address));
+        }
         let has_body = !incoming.is_end_stream();
         let body = RequestBody::new(incoming, self.0.setup.limits.progress);
-        let route = route(&head);
+        let route = route(&head, &self.0.setup.origins);
         let label = route.label();
         let _in_flight = self.0.setup.metrics.begin(label);
         let flaw = limits::flaw(&head);
@@ -122,10 +146,20 @@ impl Front {
 
         let repository = route.repository();
         let span = info_span!("request", request.id = %id, http.method = %head.method, oci.repository = repository);
+        let user = OnceLock::new();
+        let note = |code, received, sent| {
+            let (user, took) = (user.get().map(String::as_str), began.elapsed());
+            let answered = Answered { method: &head.method, endpoint: label, code, took, received, sent };
+            self.0.setup.metrics.answered(&answered);
+            let entry = Entry { id: &id, head: &head, client, user, status: code, bytes: sent, took };
+            span.in_scope(|| self.0.setup.access_log.note(&entry));
+        };
+        let abandoned = OnDrop::new(|| note(CLIENT_GONE, 0, 0));
         let mut response = match flaw {
             Some(flaw) => error::respond(&flaw),
-            None => self.answer(&head, &route, &body).instrument(span.clone()).await,
+            None => self.answer(&head, &route, &body, &origin, &user).instrument(span.clone()).await,
         };
+        let broken = body.is_broken();
         let late = body.is_late() && !response.status().is_success();
         if late {
             response = error::respond(&Refusal::BodyLate.into());
@@ -140,6 +174,7 @@ impl Front {
         fields.insert(headers::API_VERSION, headers::REGISTRY_2_0);
         fields.insert(header::X_CONTENT_TYPE_OPTIONS, headers::NOSNIFF);
         fields.insert(headers::REQUEST_ID, headers::value(&id));
+        headers::add(fields, &self.0.setup.headers);
         // The client's next request goes through the balancer again, to another node.
         closes |= matches!(*self.0.setup.readiness.borrow(), Readiness::Unready(_)) || self.0.setup.health.is_out();
         if closes && head.version < http::Version::HTTP_2 {
@@ -155,49 +190,42 @@ impl Front {
             response.headers_mut().insert(header::CONTENT_LENGTH, headers::ZERO);
         }
 
-        let code = response.status().as_u16();
-        let took = began.elapsed();
-        let answered = Answered { method: &head.method, endpoint: label, code, took, received, sent: bytes };
-        self.0.setup.metrics.answered(&answered);
-        if self.0.setup.access_log {
-            span.in_scope(|| {
-                let agent = head.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-                let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-                event!(
-                    target: "access",
-                    Level::INFO,
-                    request.id = %id,
-                    http.method = %head.method,
-                    http.path = %shown(head.uri.path()),
-                    http.status = code,
-                    http.bytes = bytes,
-                    http.agent = agent,
-                    micros,
-                    "answered"
-                );
-            });
-        }
+        abandoned.forget();
+        note(if broken { CLIENT_GONE } else { response.status().as_u16() }, received, bytes);
         response
     }
 
-    async fn answer(&self, head: &Parts, route: &Route, body: &RequestBody) -> Response<Body> {
+    async fn answer(
+        &self,
+        head: &Parts,
+        route: &Route,
+        body: &RequestBody,
+        origin: &Origin<'_>,
+        user: &OnceLock<String>,
+    ) -> Response<Body> {
         let result = match route {
+            Route::Nothing(error) => Err((*error).into()),
+            // Browsers ask before they send what a page wants to be sent, and show no credentials then.
+            _ if head.method == Method::OPTIONS && self.shares() => Ok(preflight(route)),
             Route::Root => match head.method {
                 Method::GET | Method::HEAD => Ok(Response::new(Body::Empty)),
-                _ => Err(Error::Method { allow: "GET, HEAD" }),
+                _ => Err(Error::Method { allow: route.methods() }),
             },
-            Route::Probe => {
+            Route::Probe(path) => {
                 let Setup { readiness, health, .. } = &self.0.setup;
-                ops::probe(head.uri.path(), readiness, health).ok_or(PathError::NotFound.into())
+                ops::probe(path, readiness, health).ok_or(PathError::NotFound.into())
             }
-            Route::Endpoint(endpoint) => self.endpoint(head, endpoint, body).await,
-            Route::Nothing(error) => Err((*error).into()),
+            Route::Token => match self.access().issuer() {
+                Some(issuer) => token::answer(self, issuer, head, authorization(head), user).await,
+                None => Err(PathError::NotFound.into()),
+            },
+            Route::Endpoint(endpoint) => self.endpoint(head, endpoint, body, origin, user).await,
         };
         result.unwrap_or_else(|error| {
             let mut response = error::respond(&error);
             report(&error, response.status());
             if response.status() == StatusCode::UNAUTHORIZED
-                && let Some(challenge) = self.0.setup.access.challenge()
+                && let Some(challenge) = self.access().password_challenge()
             {
                 response.headers_mut().insert(header::WWW_AUTHENTICATE, headers::value(challenge));
             }
@@ -205,26 +233,63 @@ impl Front {
         })
     }
 
-    async fn endpoint(&self, head: &Parts, endpoint: &Endpoint, body: &RequestBody) -> Result<Response<Body>, Error> {
-        let mut fields = head.headers.get_all(header::AUTHORIZATION).iter();
-        let authorization = match (fields.next(), fields.next()) {
-            (None, _) => None,
-            // What is no text, or said twice, is nobody's.
-            (Some(field), None) => Some(field.to_str().unwrap_or_default()),
-            (Some(_), Some(_)) => Some(""),
+    /// Who sends a request; `user` learns the name.
+    pub(super) async fn caller(&self, head: &Parts, user: &OnceLock<String>) -> Result<Caller, NotVerified> {
+        let client = head.extensions.get::<Client>().map(|client| client.0);
+        let caller = self.access().caller(authorization(head), client).await?;
+        if let Some(name) = caller.name() {
+            let _ = user.set(name.to_owned());
+        }
+        Ok(caller)
+    }
+
+    /// Whether web pages of other origins may read answers.
+    fn shares(&self) -> bool {
+        self.0.setup.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN)
+    }
+
+    async fn endpoint(
+        &self,
+        head: &Parts,
+        endpoint: &Endpoint,
+        body: &RequestBody,
+        origin: &Origin<'_>,
+        user: &OnceLock<String>,
+    ) -> Result<Response<Body>, Error> {
+        let access = self.access();
+        let caller = self.caller(head, user).await;
+        let result = match &caller {
+            Ok(caller) => v2::answer(self, head, endpoint, body, caller, origin).await,
+            Err(error) => Err((*error).into()),
         };
-        let caller = self.0.setup.access.caller(authorization).await?;
-        v2::answer(self, head, endpoint, body, &caller).await
+        match result {
+            Err(error) if error::is_about_caller(&error) => {
+                debug!("not permitted: {}", error::with_causes(&error));
+                let wanted = challenge::wanted(endpoint, head);
+                Ok(challenge::respond(&error, access, &origin.url(""), &wanted, caller.as_ref().ok()))
+            }
+            result => result,
+        }
     }
 
     /// As in registry:2, a node that a check takes out answers nothing but probes.
     fn unhealthy(&self, route: &Route) -> Option<Error> {
-        (self.0.setup.health.is_out() && !matches!(route, Route::Probe)).then_some(Error::Unhealthy)
+        (self.0.setup.health.is_out() && !matches!(route, Route::Probe(_))).then_some(Error::Unhealthy)
     }
 
     fn request_id(&self) -> String {
         let n = self.0.requests.fetch_add(1, Ordering::Relaxed);
         format!("{:08x}{n:08x}", self.0.process)
+    }
+}
+
+/// The header `Authorization`. What is no text, or said twice, is nobody's.
+fn authorization(head: &Parts) -> Option<&str> {
+    let mut fields = head.headers.get_all(header::AUTHORIZATION).iter();
+    match (fields.next(), fields.next()) {
+        (None, _) => None,
+        (Some(field), None) => Some(field.to_str().unwrap_or_default()),
+        (Some(_), Some(_)) => Some(""),
     }
 }
 
@@ -240,23 +305,45 @@ async fn can_go_on(head: &Parts, body: RequestBody, answered: StatusCode) -> boo
     }
 }
 
-/// A path for the log: what a terminal could take for a command is escaped.
-fn shown(path: &str) -> Cow<'_, str> {
-    match path.is_ascii() {
-        true => Cow::Borrowed(path),
-        false => Cow::Owned(path.escape_default().to_string()),
+/// Answers the question of a browser what a page may send; the headers that say so are those of every answer.
+fn preflight(route: &Route) -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(route.methods()));
+    response
+}
+
+/// Does something when it is dropped, unless it was told to forget.
+struct OnDrop<F: Fn()>(Option<F>);
+
+impl<F: Fn()> OnDrop<F> {
+    fn new(act: F) -> Self {
+        Self(Some(act))
+    }
+
+    fn forget(mut self) {
+        self.0 = None;
+    }
+}
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        if let Some(act) = &self.0 {
+            act();
+        }
     }
 }
 
 /// Probes are answered also under load: a balancer must not take a busy node for a dead one.
 fn overloaded(head: &Parts, route: &Route) -> Option<Error> {
-    let refused = head.extensions.get::<Overloaded>().is_some() && !matches!(route, Route::Probe);
+    let refused = head.extensions.get::<Overloaded>().is_some() && !matches!(route, Route::Probe(_));
     refused.then(|| Refusal::Overloaded.into())
 }
 
 enum Route {
     Root,
-    Probe,
+    Probe(&'static str),
+    Token,
     Endpoint(Endpoint),
     Nothing(PathError),
 }
@@ -265,25 +352,38 @@ impl Route {
     fn label(&self) -> &'static str {
         match self {
             Self::Root => "root",
-            Self::Probe => "probe",
+            Self::Probe(_) => "probe",
+            Self::Token => "token",
             Self::Endpoint(endpoint) => endpoint.label(),
             Self::Nothing(_) => "none",
+        }
+    }
+
+    fn methods(&self) -> &'static str {
+        match self {
+            Self::Endpoint(endpoint) => endpoint.methods(),
+            Self::Root | Self::Probe(_) | Self::Token | Self::Nothing(_) => "GET, HEAD",
         }
     }
 
     fn repository(&self) -> Option<&str> {
         match self {
             Self::Endpoint(endpoint) => endpoint.repository().map(|name| name.as_str()),
-            Self::Root | Self::Probe | Self::Nothing(_) => None,
+            Self::Root | Self::Probe(_) | Self::Token | Self::Nothing(_) => None,
         }
     }
 }
 
-fn route(head: &Parts) -> Route {
-    match head.uri.path() {
+/// Probes and the root are also where balancers look for them, whatever the prefix.
+fn route(head: &Parts, origins: &Origins) -> Route {
+    let outer = head.uri.path();
+    let inner = origins.inner(outer);
+    match inner.unwrap_or(outer) {
         "/" => Route::Root,
-        "/livez" | "/readyz" => Route::Probe,
-        path => match Endpoint::parse(path) {
+        "/livez" => Route::Probe("/livez"),
+        "/readyz" => Route::Probe("/readyz"),
+        "/auth/token" if inner.is_some() => Route::Token,
+        path if inner.is_some() => match Endpoint::parse(path) {
             Ok(endpoint) => Route::Endpoint(endpoint),
             // To a reader, what cannot be a tag is a manifest that does not exist.
             Err(PathError::Reference(ReferenceError::Tag(_))) if is_read(&head.method) => {
@@ -291,6 +391,7 @@ fn route(head: &Parts) -> Route {
             }
             Err(error) => Route::Nothing(error),
         },
+        _ => Route::Nothing(PathError::NotFound),
     }
 }
 

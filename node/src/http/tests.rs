@@ -1,5 +1,6 @@
 //! The front over real connections: a registry on the in-process metadata store and a blob store.
 
+mod access;
 mod auth;
 mod hardening;
 mod manifests;
@@ -15,9 +16,10 @@ mod spec_pull;
 mod spec_push;
 mod tags;
 mod tls;
+mod token;
 mod uploads;
 
-use super::{Front, Limits, Metrics, Setup, body::Body, server};
+use super::{AccessLog, Front, Limits, Metrics, Setup, body::Body, server};
 use crate::auth::Access;
 use crate::blobstore::{BlobStore, Hasher, memory::Memory};
 use crate::lifecycle::{Lifecycle, Readiness};
@@ -119,7 +121,7 @@ impl Cluster {
             let registry = Registry::new(shared, store.clone(), lifecycle.clone(), settings.clone());
             let metrics = Metrics::new(&mut prometheus_client::registry::Registry::default());
             let setup = Setup::new(registry, ready.clone(), metrics.clone());
-            let front = Front::new(Setup { access: access.clone(), access_log: true, ..setup });
+            let front = Front::new(Setup { access: access.clone(), access_log: AccessLog::Structured, ..setup });
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             addresses.push(listener.local_addr().unwrap());
             let handler = move |request| front.clone().handle(request);

@@ -3,6 +3,7 @@
 //! Start: blob store → Raft → the store's marker agrees with the metadata → a barrier through the leader succeeded → the
 //! public port listens. Stop: unready → drain → hand over leadership → checkpoint → end.
 
+mod access;
 mod listen;
 mod operations;
 mod readiness;
@@ -11,17 +12,20 @@ mod store_marker;
 mod tests;
 
 use crate::{
-    auth::{Access, Htpasswd, Passwords},
     blobstore::{self, BlobStore},
     config::Config,
     health::{self, Health},
     http,
     lifecycle::{Lifecycle, Readiness},
     metadata::MetadataStore,
-    raft::RaftStore,
+    raft::{self, RaftStore},
     registry::{LayerUrls, Registry, Settings},
     telemetry,
-    workers::{Supervisor, upload_reaper::UploadReaper},
+    workers::{
+        Supervisor,
+        token_keys::{self, TokenKeys},
+        upload_reaper::UploadReaper,
+    },
 };
 use anyhow::{Context, bail};
 use operations::Operator;
@@ -44,6 +48,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks at what the start waits for.
 const POLL: Duration = Duration::from_millis(20);
 
+/// Longest wait for the last lines of the access log.
+const FLUSH_MAX: Duration = Duration::from_secs(2);
+
 /// The operators' socket inside the data directory.
 pub const SOCKET: &str = "flotilla.sock";
 
@@ -52,6 +59,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let (say, readiness) = watch::channel(Readiness::Starting("opening the stores".into()));
     let mut figures = telemetry::metrics::registry();
 
+    raft::make_dir(&config.data_dir).with_context(|| format!("cannot create {}", config.data_dir.display()))?;
     let spill = config.data_dir.join("spill");
     std::fs::create_dir_all(&spill).with_context(|| format!("cannot create {}", spill.display()))?;
     let blob_figures = blobstore::Metrics::register(&mut figures, config.storage.driver.metrics_name());
@@ -62,8 +70,8 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         Some(address) => Some(listen::bind(address).await.context("http.debug.addr")?),
         None => None,
     };
-    let access = access(&config)?;
-    let public = listen::bind(&config.http.addr).await.context("http.addr")?;
+    let mut access = access::open(&config)?;
+    let public = listen::public(&config.http).await.context("http.addr")?;
     let tls = config.http.tls.as_ref().map(http::tls::acceptor).transpose().context("http.tls")?;
     let raft = RaftStore::start(&config, &lifecycle, &mut figures).await.context("cluster")?;
     let operators = http::admin::bind(&config.data_dir.join(SOCKET)).context("operators' socket")?;
@@ -100,14 +108,21 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
             return Ok(());
         }
     };
-    if let Err(error) = result {
-        node.lifecycle.stop();
-        node.raft.shutdown().await;
-        return Err(error);
-    }
+    let cluster_id = match result {
+        Ok(cluster_id) => cluster_id,
+        Err(error) => {
+            node.lifecycle.stop();
+            node.raft.shutdown().await;
+            return Err(error);
+        }
+    };
 
     health.run(checks, &node.lifecycle);
     let metadata: Arc<dyn MetadataStore> = node.raft.clone();
+    if let Some(issuer) = access::issuer(&node.config, &metadata, cluster_id) {
+        supervisor.run(TokenKeys::new(issuer.clone()), token_keys::INTERVAL);
+        access = access.with_issuer(issuer);
+    }
     let registry = Registry::new(metadata.clone(), node.blobs.clone(), node.lifecycle.clone(), node.settings());
     let limits = http::Limits {
         connections: node.config.limits.connections,
@@ -115,6 +130,8 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         progress: node.config.limits.body_progress,
         ..http::Limits::default()
     };
+    let access_log = http::AccessLog::open(node.config.log.access_log).context("log.accesslog")?;
+    let headers = node.config.http.headers.clone();
     let front = http::Front::new(http::Setup {
         registry,
         access: Arc::new(access),
@@ -122,27 +139,23 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         health,
         read_only: node.config.storage.read_only,
         metrics: http_figures.clone(),
-        access_log: node.config.log.access_log,
+        access_log: access_log.clone(),
+        origins: http::Origins::from(&node.config.http),
+        headers: headers.clone(),
         limits,
     });
-    let public = listen::listen(public)?;
-    info!("serving on {}", public.local_addr()?);
+    let public = public.listen()?;
+    info!("serving on {public}");
     let requests = node.lifecycle.clone();
-    let settings = http::server::Settings { metrics: Some(http_figures), limits, tls };
+    let settings = http::server::Settings { metrics: Some(http_figures), limits, headers, tls };
     let serve = http::server::serve_with(public, node.lifecycle.clone(), settings, move |request| {
         front.clone().handle_detached(request, requests.clone())
     });
     let accepting = node.lifecycle.spawn(serve);
     supervisor.run(UploadReaper::new(metadata, node.blobs.clone()), REAP_INTERVAL);
-    node.serve(accepting).await
-}
-
-/// How callers show who they are. Half of the processors may verify passwords, so that guessing does not stop the rest.
-fn access(config: &Config) -> anyhow::Result<Access> {
-    let Some(htpasswd) = &config.htpasswd else { return Ok(Access::open()) };
-    let parallel = std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2));
-    let users = Htpasswd::open(&htpasswd.path, parallel).context("auth.htpasswd")?;
-    Ok(Access::users(Passwords { realm: htpasswd.realm.clone(), users }))
+    let result = node.serve(accepting).await;
+    access_log.flush(FLUSH_MAX);
+    result
 }
 
 /// What start, watch and stop share.
@@ -180,8 +193,8 @@ impl Node {
         });
     }
 
-    /// Waits for the cluster, ties it to the blob store, and says that it is ready.
-    async fn establish(&self) -> anyhow::Result<()> {
+    /// Waits for the cluster, ties it to the blob store, and says that it is ready. Returns the cluster's id.
+    async fn establish(&self) -> anyhow::Result<String> {
         self.say(Readiness::Starting("waiting for the cluster".into()));
         let cluster_id = loop {
             let barrier = self.raft.barrier(Instant::now() + PATIENCE).await;
@@ -197,7 +210,7 @@ impl Node {
         let leads = || self.raft.is_leader();
         store_marker::establish(&*self.raft, &*self.blobs, &leads, &cluster_id, new_store).await?;
         self.say(Readiness::Ready);
-        Ok(())
+        Ok(cluster_id)
     }
 
     /// Watches readiness until the soft stop, then stops in order.

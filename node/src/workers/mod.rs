@@ -6,6 +6,7 @@
 
 mod metrics;
 mod supervisor;
+pub mod token_keys;
 pub mod upload_reaper;
 
 pub use supervisor::Supervisor;

@@ -1,5 +1,7 @@
 //! Bounds and shapes of log commands and records that proposers and the state machine share.
 
+mod secret;
+
 use crate::wire::metadata::{Batch, Command, Operation, command};
 use bytes::Bytes;
 
@@ -29,6 +31,12 @@ pub const TICK_MAX_MS: u64 = 15_000;
 
 /// An hour bucket of mono, in milliseconds.
 pub const HOUR_MS: u64 = 60 * 60 * 1_000;
+
+/// Keys for tokens that live at once, at most.
+pub const TOKEN_KEYS_MAX: usize = 8;
+
+/// Bytes of such a key.
+pub const TOKEN_SECRET_BYTES: usize = 32;
 
 /// Node ids below this belong to the static bootstrap.
 pub const NODE_ID_BASE: u64 = 65_536;

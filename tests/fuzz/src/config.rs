@@ -120,6 +120,21 @@ fn printed(config: &Config) -> String {
         file.text("    realm", Some(&htpasswd.realm));
         file.text("    path", htpasswd.path.to_str());
     }
+    if let Some(token) = &config.token {
+        if config.htpasswd.is_none() {
+            file.section("auth:");
+        }
+        file.section("  token:");
+        file.text("    realm", Some(&token.realm));
+        file.text("    service", Some(&token.service));
+        file.text("    issuer", Some(&token.issuer));
+        file.text("    rootcertbundle", token.root_certificates.as_ref().and_then(|path| path.to_str()));
+        file.text("    jwks", token.jwks.as_ref().and_then(|path| path.to_str()));
+        let names: Vec<_> = token.algorithms.iter().map(|algorithm| algorithm.name()).collect();
+        file.line("    signingalgorithms", &format!("[{}]", names.join(", ")));
+        file.line("    autoredirect", &token.redirect_path.is_some().to_string());
+        file.text("    autoredirectpath", token.redirect_path.as_deref());
+    }
     file.section("storage:");
     file.line("  delete", &format!("{{enabled: {}}}", config.storage.delete));
     file.line("  redirect", &format!("{{disable: {}}}", !config.storage.redirect));

@@ -84,6 +84,7 @@ impl Machine<'_> {
             Command::StartDelete(command) => self.start_delete(command),
             Command::DeletesDone(command) => self.deletes_done(command),
             Command::AllocateNodeId(command) => self.allocate_node_id(command),
+            Command::AddTokenKey(command) => self.add_token_key(command),
         }
     }
 

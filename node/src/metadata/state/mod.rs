@@ -18,9 +18,12 @@ mod repositories;
 mod sessions;
 pub mod tables;
 mod tags;
+mod token_keys;
 
 pub use apply::{UnknownCommand, apply};
 pub use tables::{MemoryTables, Tables, TablesError, TablesMut};
+pub use token_keys::TokenKeyId;
+pub(crate) use token_keys::token_keys;
 
 #[cfg(test)]
 mod tests;

@@ -22,6 +22,7 @@ mod memory;
 mod mirrors;
 mod more_clients;
 mod mtls;
+mod operators;
 mod plain_http;
 mod refusals;
 mod replay;

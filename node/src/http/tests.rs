@@ -1,11 +1,12 @@
 //! The front over real connections: a registry on the in-process metadata store and a blob store.
 
 mod access;
-mod audit;
 mod access_log;
+mod audit;
 mod auth;
 mod hardening;
 mod manifests;
+mod ops;
 mod outside;
 mod properties;
 mod pulls;

@@ -35,8 +35,8 @@ health:
     interval: 10s
     threshold: 3
 ";
-/// Keys of that file that get a notice.
-pub const NOTICES: [&str; 3] = ["health.storagedriver", "log.fields", "storage.cache"];
+/// The key of that file that gets a notice.
+pub const NOTICES: [&str; 1] = ["storage.cache"];
 
 /// A registry as a guide starts it.
 pub struct Guide {

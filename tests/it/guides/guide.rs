@@ -90,6 +90,10 @@ impl Guide {
 
     pub async fn start_with(mut self, arguments: &[&str], notices: &[&str]) -> Self {
         std::fs::write(self.dir.path().join("config.yml"), &self.file).unwrap();
+        let mut check = Command::new(&self.program);
+        check.args(["config", "check", &self.path("config.yml")]);
+        check.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        run(&mut check, LIMIT).await.unwrap();
         let mut command = Command::new(&self.program);
         command.args(arguments).envs(self.variables.iter().map(|(name, value)| (name, value)));
         let mut process = Process::start("guide", &mut command, &self.dir.path().join("log")).unwrap();

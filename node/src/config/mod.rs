@@ -3,12 +3,15 @@
 //! table of every key and what becomes of it; read `load` next.
 
 pub mod address;
+pub mod authority;
 mod docs;
 mod keys;
 mod load;
 mod mistake;
+mod network;
 mod overrides;
 mod signing;
+mod suites;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -16,8 +19,10 @@ mod value;
 pub use docs::manual;
 pub use load::{DEFAULT_FILES, Loaded, from_yaml, load};
 pub use mistake::{Mistake, Mistakes, Notice};
+pub use network::Network;
 pub use signing::SigningAlgorithm;
 
+use http::HeaderMap;
 use regex::Regex;
 use std::{path::PathBuf, time::Duration};
 
@@ -29,6 +34,8 @@ const GENERAL_STORAGE_KEYS: [&str; 5] = ["cache", "delete", "maintenance", "redi
 pub struct Config {
     /// `log`
     pub log: Log,
+    /// `audit`; absent: not written
+    pub audit: Option<Audit>,
     /// `http`
     pub http: Http,
     /// `limits`
@@ -56,8 +63,19 @@ pub struct Log {
     pub level: String,
     /// `formatter`
     pub formatter: Formatter,
-    /// `accesslog.disabled`, negated
-    pub access_log: bool,
+    /// `accesslog.disabled` and `accesslog.formatter`
+    pub access_log: AccessLog,
+}
+
+/// What is written of every answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Nothing.
+    Off,
+    /// An event among the others.
+    Structured,
+    /// A line in Apache's combined format on stdout.
+    Combined,
 }
 
 /// How log lines look.
@@ -69,17 +87,60 @@ pub enum Formatter {
     Json,
 }
 
+/// Section `audit`, enabled: where its lines go (`path`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Audit {
+    /// `stdout`
+    Stdout,
+    /// A file, which is appended to.
+    File(PathBuf),
+}
+
 /// Section `http`.
 #[derive(Clone, Debug)]
 pub struct Http {
-    /// `addr`: the public address, e.g. `:5000`
+    /// `addr`: the public address, e.g. `:5000`; with [`Net::Unix`] the path of a socket
     pub addr: String,
+    /// `net`
+    pub net: Net,
+    /// `host`: where clients find the registry; absent: they say
+    pub host: Option<Host>,
+    /// `prefix`: before every path, without its last slash; empty: none
+    pub prefix: String,
+    /// `relativeurls`; absent: as if true, if there is no `host`
+    pub relative_urls: Option<bool>,
+    /// `headers`: of every answer
+    pub headers: HeaderMap,
+    /// `trustedproxies`: who may say for whom he asks
+    pub trusted_proxies: Option<Vec<Network>>,
+    /// `http2.disabled`, negated
+    pub http2: bool,
     /// `debug.addr`: the ops address; absent: none
     pub debug_addr: Option<String>,
     /// `draintimeout`: longest soft stop
     pub drain_timeout: Duration,
     /// `tls`; absent: plain HTTP
     pub tls: Option<HttpTls>,
+}
+
+/// What the public listener is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Net {
+    /// A port.
+    Tcp,
+    /// A Unix socket.
+    Unix,
+}
+
+/// `http.host`, in its parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// `http` or `https`
+    pub scheme: &'static str,
+    /// Host, and port if it is not the usual one.
+    pub authority: String,
+    /// Without its last slash; empty: that of `http.prefix`.
+    pub path: String,
 }
 
 /// Section `http.tls`: TLS of the public address.
@@ -91,6 +152,19 @@ pub struct HttpTls {
     pub key: PathBuf,
     /// `minimumtls`
     pub minimum: TlsVersion,
+    /// `ciphersuites`: numbers of suites of TLS 1.2 (IANA); absent: all there are
+    pub suites: Option<Vec<u16>>,
+    /// `clientcas` and `clientauth`; absent: clients are not asked for certificates
+    pub clients: Option<ClientCertificates>,
+}
+
+/// Which certificates clients show.
+#[derive(Clone, Debug)]
+pub struct ClientCertificates {
+    /// `clientcas`: PEM; certificates must chain to one of them
+    pub authorities: Vec<PathBuf>,
+    /// `clientauth`: whether a client without certificate is refused
+    pub required: bool,
 }
 
 /// A version of TLS.

@@ -18,10 +18,13 @@ fn wrong(text: &str, env: &[(&str, &str)]) -> Vec<String> {
 fn the_default_file_of_the_image_starts_with_one_notice_per_ignored_key() {
     let Loaded { config, notices } = loaded(FILE, &[]).unwrap();
     let keys: Vec<_> = notices.iter().map(|notice| notice.key.as_str()).collect();
-    assert_eq!(keys, ["health.storagedriver", "http.headers", "log.fields", "storage.cache"]);
+    assert_eq!(keys, ["health.storagedriver", "log.fields", "storage.cache"]);
     assert_eq!(config.data_dir, PathBuf::from("/data/flotilla"));
     assert_eq!((config.http.addr.as_str(), config.http.drain_timeout), (":5000", Duration::from_secs(30)));
-    assert_eq!((config.storage.delete, config.storage.redirect, config.log.access_log), (false, true, true));
+    assert_eq!(
+        (config.storage.delete, config.storage.redirect, config.log.access_log),
+        (false, true, AccessLog::Structured)
+    );
     assert_eq!(config.storage.upload_age, Duration::from_secs(168 * 3600));
     assert!(config.cluster.is_none() && config.http.debug_addr.is_none());
 }
@@ -48,7 +51,7 @@ fn variables_are_yaml_and_replace_the_driver() {
     let Driver::S3(s3) = &config.storage.driver else { panic!("{config:?}") };
     assert_eq!((s3.bucket.as_str(), s3.region.as_str(), s3.root_directory.as_str()), ("b", "eu", "a/b"));
     assert_eq!((s3.access_key.as_deref(), s3.secret_key.as_deref()), (Some("0123"), Some("@x: {")));
-    assert!(config.storage.delete && !config.log.access_log && !s3.force_path_style && s3.secure);
+    assert!(config.storage.delete && config.log.access_log == AccessLog::Off && !s3.force_path_style && s3.secure);
     assert_eq!(config.http.drain_timeout, Duration::from_secs(5400));
     assert_eq!(config.data_dir, PathBuf::from("/var/lib/registry/flotilla"));
     let keys: BTreeSet<_> = notices.iter().map(|notice| notice.key.as_str()).collect();
@@ -64,7 +67,7 @@ fn all_mistakes_come_at_once_and_secrets_are_masked() {
         ("REGISTRY_AUTH", "htpasswd"),
         ("REGISTRY_HTTP_ADDR", "nonsense"),
         ("REGISTRY_HTTP_DRAINTIMEOUT", "30"),
-        ("REGISTRY_HTTP_HEADERS_X-Foo", "[bar]"),
+        ("REGISTRY_HTTP_HEADERS_Location", "[bar]"),
         ("REGISTRY_HTTP_TLS_CERTIFICATE", "/x.pem"),
         ("REGISTRY_NOTIFICATIONS_ENDPOINTS", "[{url: 'https://u:p@h/x', headers: {Authorization: [hush]}}]"),
         ("REGISTRY_STORAGE_S3_SECRETKEY", "hush"),
@@ -86,7 +89,7 @@ fn all_mistakes_come_at_once_and_secrets_are_masked() {
         "cluster.peers",
         "http.addr",
         "http.draintimeout",
-        "http.headers",
+        "http.headers.Location",
         "http.tls.key",
         "log.level",
         "notifications.endpoints",
@@ -125,6 +128,8 @@ fn what_would_take_effect_is_refused_and_what_would_not_is_a_notice() {
         ("auth: {token: {realm: x, service: r, issuer: i, jwks: /k, autoredirect: true, autoredirectpath: t}}", false),
         ("auth: {token: {realm: 'https://a/t', service: r, issuer: i, jwks: /k, signingalgorithms: [ES256]}}", true),
         ("auth: {token: {realm: 'https://a/t', service: r, issuer: i, jwks: /k, signingalgorithms: RS256}}", true),
+        ("auth: {token: {realm: 'https://a', service: r, issuer: i, jwks: /k}, htpasswd: {realm: x, path: /x}}", true),
+        ("auth: {token: {realm: 'https://a', service: r, issuer: i, jwks: /k}, none: }", false),
         ("auth: {token: {realm: 'https://a/t', service: r, issuer: i, jwks: /k, signingalgorithms: []}}", false),
         ("auth: {token: {realm: 'https://a/t', service: r, issuer: i, jwks: /k, signingalgorithms: [none]}}", false),
         ("auth: {token: {realm: 'https://a/t', service: r, issuer: i, jwks: /k, signingalgorithms: [HS256]}}", false),
@@ -138,19 +143,54 @@ fn what_would_take_effect_is_refused_and_what_would_not_is_a_notice() {
         ("auth: {htpasswd: }", false),
         ("auth: {htpasswd: {realm: x, path: /x}, none: }", false),
         ("http: {relativeurls: false}", true),
-        ("http: {host: 'https://x'}", false),
+        ("http: {host: 'https://x'}", true),
+        ("http: {host: x}", false),
         ("http: {prefix: /}", true),
-        ("http: {prefix: /x}", false),
+        ("http: {prefix: /x}", true),
+        ("http: {prefix: /x/y/}", true),
+        ("http: {prefix: x}", false),
+        ("http: {prefix: //x}", false),
+        ("http: {prefix: /x/../y}", false),
+        ("http: {prefix: '/x y'}", false),
+        ("http: {prefix: '/x%2fy'}", false),
+        ("http: {relativeurls: perhaps}", false),
+        ("http: {trustedproxies: [10.0.0.1, 'fd00::/8']}", true),
+        ("http: {trustedproxies: '10.0.0.1, 172.16.0.0/12'}", true),
+        ("http: {trustedproxies: [10.0.0.0/33]}", false),
+        ("http: {trustedproxies: [proxy.example.com]}", false),
+        ("http: {trustedproxies: [1]}", false),
+        ("http: {trustedproxies: true}", false),
         ("http: {net: tcp}", true),
         ("http: {net: unix}", false),
-        ("http: {http2: {disabled: true}}", false),
+        ("http: {net: unix, addr: ':5000'}", false),
+        ("http: {net: unix, addr: /run/registry.sock}", true),
+        ("http: {net: unix, addr: /run/registry.sock, tls: {certificate: /c, key: /k}}", false),
+        ("http: {net: udp}", false),
+        ("http: {http2: {disabled: true}}", true),
         ("http: {http2: {disabled: false}}", true),
         ("http: {tls: {certificate: ''}}", true),
         ("http: {tls: {letsencrypt: {hosts: [x]}}}", false),
         ("http: {tls: {certificate: /c, key: /k, minimumtls: tls1.3}}", true),
-        ("http: {tls: {certificate: /c, key: /k, minimumtls: tls1.1}}", false),
-        ("http: {tls: {certificate: /c, key: /k, clientcas: [/ca]}}", false),
+        ("http: {tls: {certificate: /c, key: /k, minimumtls: tls1.1}}", true),
+        ("http: {tls: {certificate: /c, key: /k, minimumtls: tls1.4}}", false),
+        ("http: {tls: {certificate: /c, key: /k, clientcas: [/ca]}}", true),
+        ("http: {tls: {certificate: /c, key: /k, clientcas: [1]}}", false),
+        ("http: {tls: {certificate: /c, key: /k, clientcas: []}}", true),
+        ("http: {tls: {clientcas: [/ca]}}", false),
+        ("http: {tls: {certificate: /c, key: /k, clientauth: require-and-verify-client-cert}}", false),
+        ("http: {tls: {certificate: /c, key: /k, clientcas: [/ca], clientauth: verify-client-cert-if-given}}", true),
+        ("http: {tls: {certificate: /c, key: /k, clientcas: [/ca], clientauth: request-client-cert}}", false),
+        ("http: {tls: {certificate: /c, key: /k, clientcas: [/ca], clientauth: require-any-client-cert}}", false),
+        ("http: {tls: {certificate: /c, key: /k, clientcas: [/ca], clientauth: none}}", false),
         ("http: {tls: {certificate: /c, key: /k, ciphersuites: [x]}}", false),
+        ("http: {tls: {certificate: /c, key: /k, ciphersuites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]}}", true),
+        ("http: {tls: {certificate: /c, key: /k, ciphersuites: [TLS_AES_128_GCM_SHA256]}}", true),
+        ("http: {tls: {certificate: /c, key: /k, ciphersuites: [TLS_RSA_WITH_AES_128_CBC_SHA]}}", false),
+        ("http: {tls: {minimumtls: tls1.3, ciphersuites: [TLS_RSA_WITH_AES_128_CBC_SHA]}}", true),
+        ("audit: {enabled: true, path: /var/log/audit.json}", true),
+        ("audit: {enabled: maybe}", false),
+        ("audit: {file: /x}", false),
+        ("http: {tls: {letsencrypt: {cachefile: '', hosts: []}}}", true),
         ("http: {tls: {minimumtls: tls1.2}}", true),
         ("limits: {connections: 100, requests: 10, bodyprogress: 30s}", true),
         ("limits: {connections: 0}", false),
@@ -251,6 +291,26 @@ fn the_manual_is_fresh() {
 }
 
 #[test]
+fn tls_of_old_files_means_the_nearest_there_is() {
+    let driver = ("REGISTRY_STORAGE", "filesystem");
+    let old = "http: {tls: {certificate: /c, key: /k, minimumtls: tls1.0, ciphersuites: \
+        [TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA, TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305, TLS_AES_128_GCM_SHA256]}}";
+    let Loaded { config, notices } = loaded(old, &[driver]).unwrap();
+    let tls = config.http.tls.unwrap();
+    assert_eq!((tls.minimum, tls.suites), (TlsVersion::Tls12, Some(vec![0xcca8])));
+    assert!(tls.clients.is_none());
+    for (key, word) in [("http.tls.minimumtls", "1.2"), ("http.tls.ciphersuites", "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA")]
+    {
+        let said: Vec<_> = notices.iter().filter(|notice| notice.key == key).collect();
+        assert!(said.len() == 1 && said[0].text.contains(word), "{notices:?}");
+    }
+    let env = [driver, ("REGISTRY_HTTP_TLS_CLIENTCAS", "[/a, /b]")];
+    let clients = loaded("http: {tls: {certificate: /c, key: /k}}", &env).unwrap().config.http.tls.unwrap().clients;
+    let clients = clients.unwrap();
+    assert!(clients.required && clients.authorities == ["/a", "/b"].map(PathBuf::from), "{clients:?}");
+}
+
+#[test]
 fn access_rules_are_checked_and_tokens_follow_from_them() {
     const USERS: &str = "storage: {filesystem: {}}\nauth: {htpasswd: {realm: r, path: p}}\n";
     let access = |text: &str| loaded(&format!("{USERS}access: {text}"), &[]).map(|loaded| loaded.config.access);
@@ -290,4 +350,116 @@ fn access_rules_are_checked_and_tokens_follow_from_them() {
     assert_eq!(wrong(nobody, &[]), ["access.rules", "access.tokens.enabled"]);
     let public = "storage: {filesystem: {}}\naccess: {rules: [{repositories: a, users: $all, rights: pull}]}";
     assert!(loaded(public, &[]).unwrap().config.access.tokens.is_none());
+}
+
+#[test]
+fn the_outside_of_the_registry_is_read_as_it_is_written_in_the_field() {
+    let env = [
+        ("REGISTRY_STORAGE", "filesystem"),
+        ("REGISTRY_HTTP_HOST", "HTTPS://registry.example.com:8443/base/"),
+        ("REGISTRY_HTTP_PREFIX", "/registry/"),
+        ("REGISTRY_HTTP_RELATIVEURLS", "false"),
+        ("REGISTRY_HTTP_TRUSTEDPROXIES", "10.0.0.1"),
+    ];
+    let http = loaded("", &env).unwrap().config.http;
+    let host = Host { scheme: "https", authority: "registry.example.com:8443".into(), path: "/base".into() };
+    assert_eq!((http.host, http.prefix.as_str(), http.relative_urls), (Some(host), "/registry", Some(false)));
+    assert_eq!(http.trusted_proxies.unwrap(), ["10.0.0.1".parse().unwrap()]);
+    for host in [
+        "registry.example.com",
+        "//x",
+        "ftp://x",
+        "https://",
+        "https://u:p@x",
+        "https://x y",
+        "https://x/?a",
+        "https://x\"/",
+    ] {
+        assert_eq!(wrong("storage: filesystem", &[("REGISTRY_HTTP_HOST", host)]), ["http.host"], "{host}");
+    }
+    let default = loaded("storage: filesystem", &[]).unwrap().config.http;
+    assert_eq!((default.host, default.prefix.as_str(), default.relative_urls), (None, "", None));
+    assert!(
+        default.trusted_proxies.is_none() && default.headers.is_empty() && default.http2 && default.net == Net::Tcp
+    );
+}
+
+#[test]
+fn headers_are_read_as_they_are_written_in_the_field() {
+    let text = "
+storage: filesystem
+http:
+  headers:
+    X-Content-Type-Options: [nosniff]
+    Access-Control-Allow-Origin: ['http://127.0.0.1:8001', 'http://ui']
+    Access-Control-Allow-Methods: [HEAD, GET, OPTIONS, DELETE]
+    Access-Control-Max-Age: [1728000]
+    Access-Control-Allow-Credentials: [true]
+    Access-Control-Expose-Headers: Docker-Content-Digest
+    X-Empty:
+";
+    let headers = loaded(text, &[]).unwrap().config.http.headers;
+    let all = |name: &str| headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>();
+    assert_eq!(all("access-control-allow-origin"), ["http://127.0.0.1:8001", "http://ui"]);
+    assert_eq!(all("access-control-allow-methods"), ["HEAD", "GET", "OPTIONS", "DELETE"]);
+    assert_eq!(
+        (all("access-control-max-age"), all("access-control-allow-credentials")),
+        (vec!["1728000"], vec!["true"])
+    );
+    assert_eq!((all("access-control-expose-headers"), all("x-empty")), (vec!["Docker-Content-Digest"], vec![]));
+    let variables = [
+        ("REGISTRY_STORAGE", "filesystem"),
+        ("REGISTRY_HTTP_HEADERS_Access-Control-Allow-Origin", "['*']"),
+        ("REGISTRY_HTTP_HEADERS_X-Frame-Options", "DENY"),
+    ];
+    let headers = loaded("", &variables).unwrap().config.http.headers;
+    assert_eq!(
+        (&headers["access-control-allow-origin"], &headers["x-frame-options"]),
+        (&"*".parse().unwrap(), &"DENY".parse().unwrap())
+    );
+}
+
+#[test]
+fn headers_that_would_break_answers_are_mistakes() {
+    for name in [
+        "Content-Length",
+        "transfer-encoding",
+        "Connection",
+        "Location",
+        "Docker-Content-Digest",
+        "OCI-Subject",
+        "Link",
+        "WWW-Authenticate",
+        "ETag",
+        "Content-Type",
+        "'a b'",
+        "'a:b'",
+        "'aé'",
+    ] {
+        let text = format!("storage: filesystem\nhttp: {{headers: {{{name}: [x]}}}}");
+        let keys = wrong(&text, &[]);
+        assert!(keys.len() == 1 && keys[0].starts_with("http.headers."), "{name}: {keys:?}");
+    }
+    for value in ["[\"a\\r\\nb\"]", "[\"a\\0\"]", "[é]", "[[a]]", "[{a: b}]", "{a: b}", "[null]"] {
+        let text = format!("storage: filesystem\nhttp: {{headers: {{X-A: {value}}}}}");
+        assert_eq!(wrong(&text, &[]), ["http.headers.X-A"], "{value}");
+    }
+    for (headers, key) in [
+        ("{X-Content-Type-Options: [sniff]}", "http.headers.X-Content-Type-Options"),
+        ("{Access-Control-Allow-Origin: ['*'], Access-Control-Allow-Credentials: [true]}", "http.headers"),
+        ("[a]", "http.headers"),
+        ("x", "http.headers"),
+    ] {
+        assert_eq!(wrong(&format!("storage: filesystem\nhttp: {{headers: {headers}}}"), &[]), [key], "{headers}");
+    }
+}
+
+#[test]
+fn the_access_log_has_a_format() {
+    let log =
+        |log: &str| loaded(&format!("storage: filesystem\nlog: {{accesslog: {log}}}"), &[]).map(|it| it.config.log);
+    assert_eq!(log("{formatter: combined}").unwrap().access_log, AccessLog::Combined);
+    assert_eq!(log("{formatter: structured}").unwrap().access_log, AccessLog::Structured);
+    assert_eq!(log("{formatter: combined, disabled: true}").unwrap().access_log, AccessLog::Off);
+    assert!(log("{formatter: fancy}").is_err());
 }

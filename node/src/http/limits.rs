@@ -89,11 +89,12 @@ impl Refusal {
     }
 
     /// The answer as bytes of HTTP/1.1, for a connection that is closed after it. To a `HEAD` it has no body.
-    pub(super) fn bytes(self, is_head: bool) -> Vec<u8> {
+    pub(super) fn bytes(self, is_head: bool, own: &HeaderMap) -> Vec<u8> {
         let mut response = error::respond(&Error::Refused(self));
         let fields = response.headers_mut();
         fields.insert(headers::API_VERSION, headers::REGISTRY_2_0);
         fields.insert(header::X_CONTENT_TYPE_OPTIONS, headers::NOSNIFF);
+        headers::add(fields, own);
         serialized(&response, is_head)
     }
 }

@@ -4,7 +4,7 @@
 //! `issued_at` is left out on purpose: clients then count from when they got the answer, so that a wrong clock here, or there,
 //! makes no token look older or younger than it is.
 
-use super::{body::Body, error::Error, headers, query::Query, router::Front};
+use super::{audit::Who, body::Body, error::Error, headers, query::Query, router::Front};
 use crate::auth::{
     NotVerified,
     token::{Resource, granted, own},
@@ -30,6 +30,7 @@ pub async fn answer(
     issuer: &own::Issuer,
     head: &Parts,
     authorization: Option<&str>,
+    who: &Who,
 ) -> Result<Response<Body>, Error> {
     if !matches!(head.method, Method::GET | Method::HEAD) {
         return Err(Error::Method { allow: "GET, HEAD" });
@@ -38,7 +39,7 @@ pub async fn answer(
     if authorization.is_some_and(|field| !is_basic(field)) {
         return Err(NotVerified::Wrong.into());
     }
-    let caller = front.access().caller(authorization, None).await?;
+    let caller = front.caller(head, who).await?;
     let asked = scopes(&Query::of(&head.uri))?;
     let issued = match issuer.issue(caller.name(), granted(&asked, front.policy(), &caller)).await {
         Ok(issued) => issued,

@@ -45,6 +45,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks at what the start waits for.
 const POLL: Duration = Duration::from_millis(20);
 
+/// Longest wait for the last lines of the access log.
+const FLUSH_MAX: Duration = Duration::from_secs(2);
+
 /// The operators' socket inside the data directory.
 pub const SOCKET: &str = "flotilla.sock";
 
@@ -65,8 +68,21 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         None => None,
     };
     let mut access = access::open(&config)?;
-    let public = listen::bind(&config.http.addr).await.context("http.addr")?;
-    let tls = config.http.tls.as_ref().map(http::tls::acceptor).transpose().context("http.tls")?;
+    let public = listen::public(&config.http).await.context("http.addr")?;
+    let tls = match config.http.tls.clone() {
+        Some(tls) => {
+            let figures = http::tls::Metrics::new(&mut figures);
+            let reloader = http::tls::Reloader::open(tls, figures).context("http.tls")?;
+            let acceptor = reloader.acceptor();
+            lifecycle.spawn(reloader.run(lifecycle.clone()));
+            Some(acceptor)
+        }
+        None => None,
+    };
+    let audit = match &config.audit {
+        Some(place) => Some(http::audit::Audit::open(place, &mut figures).context("audit")?),
+        None => None,
+    };
     let raft = RaftStore::start(&config, &lifecycle, &mut figures).await.context("cluster")?;
     let operators = http::admin::bind(&config.data_dir.join(SOCKET)).context("operators' socket")?;
 
@@ -120,24 +136,34 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         progress: node.config.limits.body_progress,
         ..http::Limits::default()
     };
+    let access_log = http::AccessLog::open(node.config.log.access_log).context("log.accesslog")?;
+    let headers = node.config.http.headers.clone();
     let front = http::Front::new(http::Setup {
         registry,
         access: Arc::new(access),
         readiness,
         metrics: http_figures.clone(),
-        access_log: node.config.log.access_log,
+        access_log: access_log.clone(),
+        origins: http::Origins::from(&node.config.http),
+        headers: headers.clone(),
         limits,
+        audit: audit.clone(),
     });
-    let public = listen::listen(public)?;
-    info!("serving on {}", public.local_addr()?);
+    let public = public.listen()?;
+    info!("serving on {public}");
     let requests = node.lifecycle.clone();
-    let settings = http::server::Settings { metrics: Some(http_figures), limits, tls };
+    let settings = http::server::Settings { metrics: Some(http_figures), limits, headers, tls };
     let serve = http::server::serve_with(public, node.lifecycle.clone(), settings, move |request| {
         front.clone().handle_detached(request, requests.clone())
     });
     let accepting = node.lifecycle.spawn(serve);
     supervisor.run(UploadReaper::new(metadata, node.blobs.clone()), REAP_INTERVAL);
-    node.serve(accepting).await
+    let result = node.serve(accepting).await;
+    access_log.flush(FLUSH_MAX);
+    if let Some(audit) = audit {
+        audit.flush().await;
+    }
+    result
 }
 
 /// What start, watch and stop share.

@@ -1,7 +1,7 @@
 //! Section `log`.
 
 use super::Reader;
-use crate::config::{Formatter, Log};
+use crate::config::{AccessLog, Formatter, Log};
 
 impl Reader {
     pub(super) fn log(&self) -> Log {
@@ -24,7 +24,18 @@ impl Reader {
                 Formatter::Text
             }
         };
-        let access_log = !self.boolean("log.accesslog.disabled", false);
-        Log { level: level.to_owned(), formatter, access_log }
+        Log { level: level.to_owned(), formatter, access_log: self.access_log() }
+    }
+
+    fn access_log(&self) -> AccessLog {
+        let format = match self.text("log.accesslog.formatter").as_deref() {
+            None | Some("structured") => AccessLog::Structured,
+            Some("combined") => AccessLog::Combined,
+            Some(_) => {
+                self.mistake("log.accesslog.formatter", "there is no such formatter", "write structured or combined");
+                AccessLog::Structured
+            }
+        };
+        if self.boolean("log.accesslog.disabled", false) { AccessLog::Off } else { format }
     }
 }

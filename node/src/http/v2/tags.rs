@@ -29,7 +29,7 @@ pub async fn list(request: &Context<'_>, name: &RepositoryName) -> Result<Respon
     let (limit, last) = page(request, TAGS_PAGE_MAX, TAGS_PAGE_MAX)?;
     let page = request.front.registry().tags(&grant, last.as_deref(), limit).await?;
     let body = Tags { name: name.as_str(), tags: &page.names };
-    Ok(respond(&body, &page, limit, &format!("/v2/{name}/tags/list")))
+    Ok(respond(&body, &page, limit, &request.origin.path(&format!("/v2/{name}/tags/list"))))
 }
 
 /// The repositories.
@@ -37,7 +37,7 @@ pub async fn catalog(request: &Context<'_>) -> Result<Response<Body>, Error> {
     let listing = request.listing().ok_or(Error::Unauthenticated)?;
     let (limit, last) = page(request, CATALOG_PAGE, CATALOG_PAGE_MAX)?;
     let page = request.front.registry().repositories(&listing, last.as_deref(), limit).await?;
-    Ok(respond(&Catalog { repositories: &page.names }, &page, limit, "/v2/_catalog"))
+    Ok(respond(&Catalog { repositories: &page.names }, &page, limit, &request.origin.path("/v2/_catalog")))
 }
 
 /// `n` and `last`.

@@ -18,7 +18,8 @@ mod tests;
 pub use files::KeysError;
 
 use super::{Claims, TOKEN_BYTES_MAX, TokenError};
-use crate::{clock, config::TokenAuth};
+use crate::{auth::Verify, clock, config::TokenAuth};
+use async_trait::async_trait;
 use claims::Expected;
 use files::Files;
 use header::Header;
@@ -41,12 +42,6 @@ impl External {
         Ok(Self { config: config.clone(), files, now: clock::wall_ms })
     }
 
-    /// What a token says, if it is from this server, for this registry and of this time.
-    pub async fn verify(&self, token: &str) -> Result<Claims, TokenError> {
-        let keys = self.files.keys().await;
-        self.check(token, &keys)
-    }
-
     fn check(&self, token: &str, keys: &Keys) -> Result<Claims, TokenError> {
         let (header, payload, signature) = parts(token).ok_or(TokenError::Malformed)?;
         let signed = &token[..header.len() + 1 + payload.len()];
@@ -57,6 +52,15 @@ impl External {
         key.verify(algorithm, signed.as_bytes(), signature)?;
         let expected = Expected { issuer: &self.config.issuer, audience: &self.config.service, now_ms };
         claims::read(payload, &expected)
+    }
+}
+
+#[async_trait]
+impl Verify for External {
+    /// What a token says, if it is from this server, for this registry and of this time.
+    async fn verify(&self, token: &str) -> Result<Claims, TokenError> {
+        let keys = self.files.keys().await;
+        self.check(token, &keys)
     }
 }
 

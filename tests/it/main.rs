@@ -11,6 +11,7 @@ mod connections;
 mod cross_client;
 mod dev;
 mod differential;
+mod external_tokens;
 mod failover;
 mod guides;
 mod hostile;
@@ -21,10 +22,12 @@ mod memory;
 mod mirrors;
 mod more_clients;
 mod mtls;
+mod operators;
 mod plain_http;
 mod refusals;
 mod replay;
 mod tls;
+mod tokens;
 mod writes_once;
 
 use flotilla_tests::{

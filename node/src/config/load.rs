@@ -6,6 +6,7 @@ mod auth;
 mod cluster;
 mod effective;
 mod headers;
+mod health;
 mod http;
 mod limits;
 mod log;
@@ -324,6 +325,7 @@ impl Reader {
             access: self.access(htpasswd.is_some(), token.is_some()),
             htpasswd,
             token,
+            health: self.health(),
             cluster,
             data_dir,
         }

@@ -1,7 +1,7 @@
 use super::{
     Caller, Policy,
     htpasswd::Htpasswd,
-    token::{Claims, External, Resource, TOKEN_BYTES_MAX, TokenError, own::Issuer},
+    token::{Claims, Resource, TOKEN_BYTES_MAX, TokenError, own::Issuer},
 };
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -146,6 +146,13 @@ impl Access {
         Ok(Caller::User(user.into()))
     }
 
+    /// The user that Basic credentials name, whatever the password, if there is such a user: another name may be a password
+    /// that was typed into the wrong field, and must not be shown.
+    pub async fn known_name(&self, authorization: &str) -> Option<String> {
+        let (user, _) = basic(authorization)?;
+        self.passwords.as_ref()?.users.knows(&user).await.then_some(user)
+    }
+
     async fn bearer(&self, token: &str) -> Result<Caller, NotVerified> {
         let Some(tokens) = &self.tokens else { return Err(NotVerified::Wrong) };
         if token.len() > TOKEN_BYTES_MAX {
@@ -233,13 +240,6 @@ fn basic(authorization: &str) -> Option<(String, String)> {
 
 #[async_trait]
 impl Verify for Issuer {
-    async fn verify(&self, token: &str) -> Result<Claims, TokenError> {
-        Self::verify(self, token).await
-    }
-}
-
-#[async_trait]
-impl Verify for External {
     async fn verify(&self, token: &str) -> Result<Claims, TokenError> {
         Self::verify(self, token).await
     }

@@ -50,18 +50,6 @@ fn passwords(htpasswd: &config::Htpasswd) -> anyhow::Result<Passwords> {
     Ok(Passwords { realm: htpasswd.realm.clone(), users })
 }
 
-fn tokens(token: &config::TokenAuth) -> anyhow::Result<Tokens> {
-    Ok(Tokens {
-        verifier: Arc::new(External::open(token).context("auth.token")?),
-        realm: match &token.redirect_path {
-            Some(path) => Realm::Here(path.clone()),
-            None => Realm::Url(token.realm.clone()),
-        },
-        service: token.service.clone(),
-        signer: Signer::External,
-    })
-}
-
 fn rule(rule: &AccessRule) -> Rule {
     let who = rule.users.iter().map(|users| match users {
         Users::Anyone => Who::Anyone,

@@ -1,9 +1,11 @@
 //! Logs, spans and metrics of the process. Knows the section `log` and nothing of other rooms; they use `tracing` and
 //! register with [`metrics::registry`].
 
+mod append;
 pub mod metrics;
 mod writer;
 
+pub use append::AppendFile;
 pub use writer::LogWriter;
 
 use crate::config::{Formatter, Log};

@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod conformance;
 pub mod containerd;
 pub mod dev;
+pub mod differential;
 pub mod dockerd;
 pub mod garage;
 pub mod haproxy;

@@ -146,6 +146,13 @@ impl Access {
         Ok(Caller::User(user.into()))
     }
 
+    /// The user that Basic credentials name, whatever the password, if there is such a user: another name may be a password
+    /// that was typed into the wrong field, and must not be shown.
+    pub async fn known_name(&self, authorization: &str) -> Option<String> {
+        let (user, _) = basic(authorization)?;
+        self.passwords.as_ref()?.users.knows(&user).await.then_some(user)
+    }
+
     async fn bearer(&self, token: &str) -> Result<Caller, NotVerified> {
         let Some(tokens) = &self.tokens else { return Err(NotVerified::Wrong) };
         if token.len() > TOKEN_BYTES_MAX {

@@ -51,7 +51,6 @@ fn enabled_elements(value: &Value) -> bool {
 }
 
 const REMOVE: &str = "remove the key";
-const TLS: &str = "remove the key, or end TLS at the load balancer in front";
 const AUTH: &str = "use `auth.htpasswd` or `auth.token`, authenticate at the proxy in front, or set `auth: none`";
 const DRIVER: &str = "use `storage.filesystem`, or `storage.s3` with any S3-compatible service";
 const DIRECTLY: &str = "remove the key; parts are sized by the node";
@@ -75,6 +74,8 @@ pub(super) const KEYS: &[Key] = &[
     ),
     ignored("log.reportcaller", "lines name their module"),
     honoured("loglevel", "deprecated form of `log.level`; used if that is missing"),
+    honoured("audit.enabled", "a line for each change, login and denial, see [audit.md](audit.md); default `false`"),
+    honoured("audit.path", "the file they are appended to, or `stdout`; default `stdout`"),
     honoured("http.addr", "public address `host:port`, or the path of a socket; default `:5000`"),
     honoured("http.net", "`tcp`, or `unix` with the path of a socket as `http.addr`; default `tcp`"),
     honoured(
@@ -93,8 +94,9 @@ pub(super) const KEYS: &[Key] = &[
     ),
     honoured(
         "http.trustedproxies",
-        "addresses and blocks of the proxies whose `Forwarded`, `X-Forwarded-For`, `-Proto` and `-Host` are believed; \
-         default: none. A client on a Unix socket is always believed",
+        "addresses and blocks of the proxies whose `Forwarded`, `X-Forwarded-For`, `-Proto` and `-Host` are believed; if \
+         given (`[]`: clients connect directly), wrong passwords also slow down the address that they come from; default: \
+         none. A client on a Unix socket is always believed",
     ),
     honoured("http.headers", "headers of every answer, a list of values each; they also make CORS; default: none"),
     honoured("http.http2.disabled", "HTTP/1.1 only; default `false`"),
@@ -104,10 +106,32 @@ pub(super) const KEYS: &[Key] = &[
     honoured("http.draintimeout", "longest soft stop; default `30s`"),
     ignored("http.secret", "upload sessions are in the replicated log"),
     ignored("http.h2c", "HTTP/2 by prior knowledge needs no setting"),
-    honoured("http.tls.certificate", "PEM chain; with it and `key` the public address speaks TLS; default: none"),
-    honoured("http.tls.key", "PEM key of the certificate"),
-    honoured("http.tls.minimumtls", "`tls1.2` or `tls1.3`; default `tls1.2`"),
-    refused("http.tls", effective, "of TLS only `certificate`, `key` and `minimumtls` are built", TLS),
+    honoured(
+        "http.tls.certificate",
+        "PEM chain; with it and `key` the public address speaks TLS; read again when it changes; default: none",
+    ),
+    honoured("http.tls.key", "PEM key of the certificate, without a passphrase"),
+    honoured("http.tls.minimumtls", "`tls1.2` or `tls1.3`; `tls1.0` and `tls1.1` mean `tls1.2`; default `tls1.2`"),
+    honoured(
+        "http.tls.ciphersuites",
+        "suites of TLS 1.2 by name (`TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256`); those without forward secrecy or with CBC \
+         are left out; suites of TLS 1.3 are always on; default: all there are",
+    ),
+    honoured(
+        "http.tls.clientcas",
+        "PEM files; then a client must show a certificate that chains to one of them; read again when they change; \
+         default: none",
+    ),
+    honoured(
+        "http.tls.clientauth",
+        "with `clientcas`: `require-and-verify-client-cert`, or `verify-client-cert-if-given`; default: the first",
+    ),
+    refused(
+        "http.tls.letsencrypt",
+        effective,
+        "getting certificates from Let's Encrypt is not built",
+        "let an ACME client write the files of `http.tls.certificate` and `key`: they are read again when they change",
+    ),
     honoured("limits.connections", "open connections; more are answered 503 and closed; default `20000`"),
     honoured("limits.requests", "requests at once; more are answered 503; default `4096`"),
     honoured("limits.bodyprogress", "a client that sends or takes less than 1 KiB in it is given up; default `60s`"),

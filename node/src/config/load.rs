@@ -1,6 +1,7 @@
 //! File and variables to a checked [`Config`], or every mistake at once.
 
 mod access;
+mod audit;
 mod auth;
 mod cluster;
 mod headers;
@@ -9,6 +10,7 @@ mod http;
 mod limits;
 mod log;
 mod storage;
+mod tls;
 mod validation;
 
 use super::{
@@ -30,7 +32,7 @@ use std::{
 pub const DEFAULT_FILES: [&str; 2] = ["/etc/docker/registry/config.yml", "/etc/distribution/config.yml"];
 
 /// Sections that registry:2 does not have: an unknown key in them is a mistake.
-const OURS: [&str; 3] = ["access", "cluster", "limits"];
+const OURS: [&str; 4] = ["access", "audit", "cluster", "limits"];
 
 /// A configuration and what an operator should know about it.
 #[derive(Clone, Debug)]
@@ -79,11 +81,12 @@ fn from_tree(mut tree: Value, env: impl IntoIterator<Item = (String, String)>) -
     {
         storage.insert("s3".to_owned(), settings);
     }
-    let reader =
-        Reader { tree, origins: applied.origins, mistakes: RefCell::new(applied.mistakes), asked: RefCell::default() };
+    let (mistakes, notices, asked) = (RefCell::new(applied.mistakes), RefCell::default(), RefCell::default());
+    let reader = Reader { tree, origins: applied.origins, mistakes, notices, asked };
     let mut notices = applied.notices;
     reader.walk("", &reader.tree, &mut notices);
     let config = reader.config();
+    notices.extend(reader.notices.take());
     notices.extend(reader.deprecated());
     let mistakes = reader.mistakes.into_inner();
     if mistakes.is_empty() { Ok(Loaded { config, notices }) } else { Err(Mistakes(mistakes)) }
@@ -94,14 +97,15 @@ pub(super) struct Reader {
     tree: Value,
     origins: Vec<(String, String, String)>,
     mistakes: RefCell<Vec<Mistake>>,
+    notices: RefCell<Vec<Notice>>,
     pub(super) asked: RefCell<BTreeSet<&'static str>>,
 }
 
 impl Reader {
     #[cfg(test)]
     pub(super) fn asked_by(tree: Value) -> BTreeSet<&'static str> {
-        let (mistakes, asked) = (RefCell::default(), RefCell::default());
-        let reader = Self { tree, origins: Vec::new(), mistakes, asked };
+        let (mistakes, notices, asked) = (RefCell::default(), RefCell::default(), RefCell::default());
+        let reader = Self { tree, origins: Vec::new(), mistakes, notices, asked };
         reader.config();
         reader.asked.into_inner()
     }
@@ -162,6 +166,10 @@ impl Reader {
             problem.push_str(&format!(" (set by variable {name})"));
         }
         self.mistakes.borrow_mut().push(Mistake { key: path.to_owned(), value, problem, fix: fix.into() });
+    }
+
+    fn notice(&self, path: &str, text: impl Into<String>) {
+        self.notices.borrow_mut().push(Notice { key: path.to_owned(), text: text.into() });
     }
 
     fn get(&self, path: &str) -> Option<&Value> {
@@ -232,6 +240,7 @@ impl Reader {
         };
         Config {
             log,
+            audit: self.audit(),
             http,
             limits,
             storage,
@@ -267,6 +276,20 @@ impl Reader {
             self.mistake(path, "expected a list of regular expressions", "write `[^https://example\\.com/]`");
             Vec::new()
         })
+    }
+
+    /// A list of texts, or one text.
+    fn texts(&self, path: &'static str) -> Vec<String> {
+        let items: Option<Vec<&str>> = match self.set(path) {
+            None => return Vec::new(),
+            Some(Value::Array(items)) => items.iter().map(Value::as_str).collect(),
+            Some(value) => value.as_str().map(|text| vec![text]),
+        };
+        let items = items.unwrap_or_else(|| {
+            self.mistake(path, "expected a list of texts", "write `[first, second]`");
+            Vec::new()
+        });
+        items.into_iter().filter(|item| !item.is_empty()).map(str::to_owned).collect()
     }
 
     fn deprecated(&self) -> Option<Notice> {

@@ -11,6 +11,7 @@ mod mistake;
 mod network;
 mod overrides;
 mod signing;
+mod suites;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -33,6 +34,8 @@ const GENERAL_STORAGE_KEYS: [&str; 5] = ["cache", "delete", "maintenance", "redi
 pub struct Config {
     /// `log`
     pub log: Log,
+    /// `audit`; absent: not written
+    pub audit: Option<Audit>,
     /// `http`
     pub http: Http,
     /// `limits`
@@ -86,6 +89,15 @@ pub enum Formatter {
     Json,
 }
 
+/// Section `audit`, enabled: where its lines go (`path`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Audit {
+    /// `stdout`
+    Stdout,
+    /// A file, which is appended to.
+    File(PathBuf),
+}
+
 /// Section `http`.
 #[derive(Clone, Debug)]
 pub struct Http {
@@ -102,7 +114,7 @@ pub struct Http {
     /// `headers`: of every answer
     pub headers: HeaderMap,
     /// `trustedproxies`: who may say for whom he asks
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Option<Vec<Network>>,
     /// `http2.disabled`, negated
     pub http2: bool,
     /// `debug.addr`: the ops address; absent: none
@@ -144,6 +156,19 @@ pub struct HttpTls {
     pub key: PathBuf,
     /// `minimumtls`
     pub minimum: TlsVersion,
+    /// `ciphersuites`: numbers of suites of TLS 1.2 (IANA); absent: all there are
+    pub suites: Option<Vec<u16>>,
+    /// `clientcas` and `clientauth`; absent: clients are not asked for certificates
+    pub clients: Option<ClientCertificates>,
+}
+
+/// Which certificates clients show.
+#[derive(Clone, Debug)]
+pub struct ClientCertificates {
+    /// `clientcas`: PEM; certificates must chain to one of them
+    pub authorities: Vec<PathBuf>,
+    /// `clientauth`: whether a client without certificate is refused
+    pub required: bool,
 }
 
 /// A version of TLS.

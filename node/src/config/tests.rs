@@ -173,9 +173,26 @@ fn what_would_take_effect_is_refused_and_what_would_not_is_a_notice() {
         ("http: {tls: {certificate: ''}}", true),
         ("http: {tls: {letsencrypt: {hosts: [x]}}}", false),
         ("http: {tls: {certificate: /c, key: /k, minimumtls: tls1.3}}", true),
-        ("http: {tls: {certificate: /c, key: /k, minimumtls: tls1.1}}", false),
-        ("http: {tls: {certificate: /c, key: /k, clientcas: [/ca]}}", false),
+        ("http: {tls: {certificate: /c, key: /k, minimumtls: tls1.1}}", true),
+        ("http: {tls: {certificate: /c, key: /k, minimumtls: tls1.4}}", false),
+        ("http: {tls: {certificate: /c, key: /k, clientcas: [/ca]}}", true),
+        ("http: {tls: {certificate: /c, key: /k, clientcas: [1]}}", false),
+        ("http: {tls: {certificate: /c, key: /k, clientcas: []}}", true),
+        ("http: {tls: {clientcas: [/ca]}}", false),
+        ("http: {tls: {certificate: /c, key: /k, clientauth: require-and-verify-client-cert}}", false),
+        ("http: {tls: {certificate: /c, key: /k, clientcas: [/ca], clientauth: verify-client-cert-if-given}}", true),
+        ("http: {tls: {certificate: /c, key: /k, clientcas: [/ca], clientauth: request-client-cert}}", false),
+        ("http: {tls: {certificate: /c, key: /k, clientcas: [/ca], clientauth: require-any-client-cert}}", false),
+        ("http: {tls: {certificate: /c, key: /k, clientcas: [/ca], clientauth: none}}", false),
         ("http: {tls: {certificate: /c, key: /k, ciphersuites: [x]}}", false),
+        ("http: {tls: {certificate: /c, key: /k, ciphersuites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]}}", true),
+        ("http: {tls: {certificate: /c, key: /k, ciphersuites: [TLS_AES_128_GCM_SHA256]}}", true),
+        ("http: {tls: {certificate: /c, key: /k, ciphersuites: [TLS_RSA_WITH_AES_128_CBC_SHA]}}", false),
+        ("http: {tls: {minimumtls: tls1.3, ciphersuites: [TLS_RSA_WITH_AES_128_CBC_SHA]}}", true),
+        ("audit: {enabled: true, path: /var/log/audit.json}", true),
+        ("audit: {enabled: maybe}", false),
+        ("audit: {file: /x}", false),
+        ("http: {tls: {letsencrypt: {cachefile: '', hosts: []}}}", true),
         ("http: {tls: {minimumtls: tls1.2}}", true),
         ("limits: {connections: 100, requests: 10, bodyprogress: 30s}", true),
         ("limits: {connections: 0}", false),
@@ -325,6 +342,26 @@ fn the_manual_is_fresh() {
 }
 
 #[test]
+fn tls_of_old_files_means_the_nearest_there_is() {
+    let driver = ("REGISTRY_STORAGE", "filesystem");
+    let old = "http: {tls: {certificate: /c, key: /k, minimumtls: tls1.0, ciphersuites: \
+        [TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA, TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305, TLS_AES_128_GCM_SHA256]}}";
+    let Loaded { config, notices } = loaded(old, &[driver]).unwrap();
+    let tls = config.http.tls.unwrap();
+    assert_eq!((tls.minimum, tls.suites), (TlsVersion::Tls12, Some(vec![0xcca8])));
+    assert!(tls.clients.is_none());
+    for (key, word) in [("http.tls.minimumtls", "1.2"), ("http.tls.ciphersuites", "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA")]
+    {
+        let said: Vec<_> = notices.iter().filter(|notice| notice.key == key).collect();
+        assert!(said.len() == 1 && said[0].text.contains(word), "{notices:?}");
+    }
+    let env = [driver, ("REGISTRY_HTTP_TLS_CLIENTCAS", "[/a, /b]")];
+    let clients = loaded("http: {tls: {certificate: /c, key: /k}}", &env).unwrap().config.http.tls.unwrap().clients;
+    let clients = clients.unwrap();
+    assert!(clients.required && clients.authorities == ["/a", "/b"].map(PathBuf::from), "{clients:?}");
+}
+
+#[test]
 fn access_rules_are_checked_and_tokens_follow_from_them() {
     const USERS: &str = "storage: {filesystem: {}}\nauth: {htpasswd: {realm: r, path: p}}\n";
     let access = |text: &str| loaded(&format!("{USERS}access: {text}"), &[]).map(|loaded| loaded.config.access);
@@ -378,7 +415,7 @@ fn the_outside_of_the_registry_is_read_as_it_is_written_in_the_field() {
     let http = loaded("", &env).unwrap().config.http;
     let host = Host { scheme: "https", authority: "registry.example.com:8443".into(), path: "/base".into() };
     assert_eq!((http.host, http.prefix.as_str(), http.relative_urls), (Some(host), "/registry", Some(false)));
-    assert_eq!(http.trusted_proxies, ["10.0.0.1".parse().unwrap()]);
+    assert_eq!(http.trusted_proxies.unwrap(), ["10.0.0.1".parse().unwrap()]);
     for host in [
         "registry.example.com",
         "//x",
@@ -394,7 +431,7 @@ fn the_outside_of_the_registry_is_read_as_it_is_written_in_the_field() {
     let default = loaded("storage: filesystem", &[]).unwrap().config.http;
     assert_eq!((default.host, default.prefix.as_str(), default.relative_urls), (None, "", None));
     assert!(
-        default.trusted_proxies.is_empty() && default.headers.is_empty() && default.http2 && default.net == Net::Tcp
+        default.trusted_proxies.is_none() && default.headers.is_empty() && default.http2 && default.net == Net::Tcp
     );
 }
 

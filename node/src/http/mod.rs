@@ -5,6 +5,7 @@
 
 mod access_log;
 pub mod admin;
+pub mod audit;
 pub mod body;
 mod challenge;
 mod client;

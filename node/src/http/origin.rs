@@ -15,6 +15,8 @@ pub struct Origins {
     prefix: String,
     absolute: bool,
     trusted: Vec<Network>,
+    /// The operator said which proxies there are, if any: so addresses are those of clients.
+    knows_clients: bool,
 }
 
 /// The outside's address of this registry, for one request.
@@ -36,7 +38,8 @@ impl From<&config::Http> for Origins {
             prefix: http.prefix.clone(),
             // Behind a proxy that ends TLS and does not say so, an absolute one would have the wrong scheme.
             absolute: http.host.is_some() || http.relative_urls == Some(false),
-            trusted: http.trusted_proxies.clone(),
+            trusted: http.trusted_proxies.clone().unwrap_or_default(),
+            knows_clients: http.trusted_proxies.is_some(),
         }
     }
 }
@@ -46,6 +49,11 @@ impl Origins {
     pub(super) fn inner<'a>(&self, path: &'a str) -> Option<&'a str> {
         let rest = path.strip_prefix(self.prefix.as_str())?;
         (rest.starts_with('/')).then_some(rest)
+    }
+
+    /// Whether addresses are those of clients. Else they may be a balancer's that nobody spoke of, and all clients'.
+    pub(super) fn know_clients(&self) -> bool {
+        self.knows_clients
     }
 
     /// The client's address and the registry's, of one request.

@@ -1,6 +1,7 @@
 //! One public request from its head to its answer: which endpoint, what every answer carries, what is counted and logged.
 
 use super::access_log::{AccessLog, CLIENT_GONE, Entry};
+use super::audit::{self, Audit, Who};
 use super::body::{Body, RequestBody};
 use super::client::{Client, Connection};
 use super::error::{self, Error};
@@ -20,7 +21,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body::Body as _;
 use hyper::body::Incoming;
 use std::sync::{
-    Arc, OnceLock,
+    Arc,
     atomic::{AtomicU64, Ordering},
 };
 use tokio::{sync::watch, time::Instant};
@@ -52,6 +53,8 @@ pub struct Setup {
     pub headers: HeaderMap,
     /// Bounds; the listener has the same.
     pub limits: Limits,
+    /// Lines about changes, logins and denials.
+    pub audit: Option<Audit>,
 }
 
 impl Setup {
@@ -60,7 +63,19 @@ impl Setup {
         let (access, limits) = (Arc::new(Access::open()), Limits::default());
         let (access_log, origins, headers) = (AccessLog::Off, Origins::default(), HeaderMap::new());
         let (health, read_only) = (Health::default(), false);
-        Self { registry, access, readiness, health, read_only, metrics, access_log, origins, headers, limits }
+        Self {
+            registry,
+            access,
+            readiness,
+            health,
+            read_only,
+            metrics,
+            access_log,
+            origins,
+            headers,
+            limits,
+            audit: None,
+        }
     }
 }
 
@@ -146,9 +161,9 @@ impl Front {
 
         let repository = route.repository();
         let span = info_span!("request", request.id = %id, http.method = %head.method, oci.repository = repository);
-        let user = OnceLock::new();
+        let who = Who::default();
         let note = |code, received, sent| {
-            let (user, took) = (user.get().map(String::as_str), began.elapsed());
+            let (user, took) = (who.verified(), began.elapsed());
             let answered = Answered { method: &head.method, endpoint: label, code, took, received, sent };
             self.0.setup.metrics.answered(&answered);
             let entry = Entry { id: &id, head: &head, client, user, status: code, bytes: sent, took };
@@ -157,7 +172,7 @@ impl Front {
         let abandoned = OnDrop::new(|| note(CLIENT_GONE, 0, 0));
         let mut response = match flaw {
             Some(flaw) => error::respond(&flaw),
-            None => self.answer(&head, &route, &body, &origin, &user).instrument(span.clone()).await,
+            None => self.answer(&head, &route, &body, &origin, &who).instrument(span.clone()).await,
         };
         let broken = body.is_broken();
         let late = body.is_late() && !response.status().is_success();
@@ -192,6 +207,11 @@ impl Front {
 
         abandoned.forget();
         note(if broken { CLIENT_GONE } else { response.status().as_u16() }, received, bytes);
+        if let Some(audit) = &self.0.setup.audit
+            && let Some(line) = audit::line(&head, &route, &who, &id, &response)
+        {
+            audit.write(line).await;
+        }
         response
     }
 
@@ -201,7 +221,7 @@ impl Front {
         route: &Route,
         body: &RequestBody,
         origin: &Origin<'_>,
-        user: &OnceLock<String>,
+        who: &Who,
     ) -> Response<Body> {
         let result = match route {
             Route::Nothing(error) => Err((*error).into()),
@@ -216,10 +236,10 @@ impl Front {
                 ops::probe(path, readiness, health).ok_or(PathError::NotFound.into())
             }
             Route::Token => match self.access().issuer() {
-                Some(issuer) => token::answer(self, issuer, head, authorization(head), user).await,
+                Some(issuer) => token::answer(self, issuer, head, authorization(head), who).await,
                 None => Err(PathError::NotFound.into()),
             },
-            Route::Endpoint(endpoint) => self.endpoint(head, endpoint, body, origin, user).await,
+            Route::Endpoint(endpoint) => self.endpoint(head, endpoint, body, origin, who).await,
         };
         result.unwrap_or_else(|error| {
             let mut response = error::respond(&error);
@@ -233,16 +253,6 @@ impl Front {
         })
     }
 
-    /// Who sends a request; `user` learns the name.
-    pub(super) async fn caller(&self, head: &Parts, user: &OnceLock<String>) -> Result<Caller, NotVerified> {
-        let client = head.extensions.get::<Client>().map(|client| client.0);
-        let caller = self.access().caller(authorization(head), client).await?;
-        if let Some(name) = caller.name() {
-            let _ = user.set(name.to_owned());
-        }
-        Ok(caller)
-    }
-
     /// Whether web pages of other origins may read answers.
     fn shares(&self) -> bool {
         self.0.setup.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN)
@@ -254,10 +264,10 @@ impl Front {
         endpoint: &Endpoint,
         body: &RequestBody,
         origin: &Origin<'_>,
-        user: &OnceLock<String>,
+        who: &Who,
     ) -> Result<Response<Body>, Error> {
         let access = self.access();
-        let caller = self.caller(head, user).await;
+        let caller = self.caller(head, who).await;
         let result = match &caller {
             Ok(caller) => v2::answer(self, head, endpoint, body, caller, origin).await,
             Err(error) => Err((*error).into()),
@@ -275,6 +285,22 @@ impl Front {
     /// As in registry:2, a node that a check takes out answers nothing but probes.
     fn unhealthy(&self, route: &Route) -> Option<Error> {
         (self.0.setup.health.is_out() && !matches!(route, Route::Probe(_))).then_some(Error::Unhealthy)
+    }
+
+    /// Who sends a request; noted in `who`.
+    pub(super) async fn caller(&self, head: &Parts, who: &Who) -> Result<Caller, NotVerified> {
+        let (access, authorization) = (self.access(), authorization(head));
+        let client = head.extensions.get::<Client>().map(|client| client.0);
+        let client = client.filter(|_| self.0.setup.origins.know_clients());
+        let caller = access.caller(authorization, client).await;
+        match (&caller, authorization) {
+            (Ok(caller), _) => who.is(caller),
+            (Err(_), Some(authorization)) if self.0.setup.audit.is_some() => {
+                who.claims_to_be(access.known_name(authorization).await);
+            }
+            (Err(_), _) => {}
+        }
+        caller
     }
 
     fn request_id(&self) -> String {
@@ -340,7 +366,7 @@ fn overloaded(head: &Parts, route: &Route) -> Option<Error> {
     refused.then(|| Refusal::Overloaded.into())
 }
 
-enum Route {
+pub(super) enum Route {
     Root,
     Probe(&'static str),
     Token,

@@ -36,7 +36,6 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 /// Pause after a failed accept (out of file descriptors).
@@ -66,7 +65,7 @@ pub struct Settings {
     /// Of every answer; the handler adds them to its own.
     pub headers: HeaderMap,
     /// With TLS; a Unix socket has none.
-    pub tls: Option<TlsAcceptor>,
+    pub tls: Option<tls::Acceptor>,
 }
 
 /// As [`serve_with`], without TLS and with the usual limits.

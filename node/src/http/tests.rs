@@ -1,6 +1,7 @@
 //! The front over real connections: a registry on the in-process metadata store and a blob store.
 
 mod access;
+mod audit;
 mod auth;
 mod hardening;
 mod manifests;
@@ -16,9 +17,12 @@ mod spec_pull;
 mod spec_push;
 mod tags;
 mod tls;
+mod tls_files;
+mod tls_reload;
 mod token;
 mod uploads;
 
+use super::audit::Audit;
 use super::{AccessLog, Front, Limits, Metrics, Setup, body::Body, server};
 use crate::auth::Access;
 use crate::blobstore::{BlobStore, Hasher, memory::Memory};
@@ -95,11 +99,17 @@ impl Cluster {
 
     async fn accessed(nodes: usize, access: Access) -> Self {
         let (blobs, settings) = (Memory::new(), Settings { delete: true, ..Settings::default() });
-        Self::guarded(nodes, settings, blobs.clone(), Arc::new(blobs), access).await
+        Self::guarded(nodes, settings, blobs.clone(), Arc::new(blobs), access, &[]).await
+    }
+
+    /// A node for each log.
+    async fn audited(access: Access, audits: &[Audit]) -> Self {
+        let (blobs, settings) = (Memory::new(), Settings { delete: true, ..Settings::default() });
+        Self::guarded(audits.len(), settings, blobs.clone(), Arc::new(blobs), access, audits).await
     }
 
     async fn over(nodes: usize, settings: Settings, blobs: Memory, store: Arc<dyn BlobStore>) -> Self {
-        Self::guarded(nodes, settings, blobs, store, Access::open()).await
+        Self::guarded(nodes, settings, blobs, store, Access::open(), &[]).await
     }
 
     async fn guarded(
@@ -108,6 +118,7 @@ impl Cluster {
         blobs: Memory,
         store: Arc<dyn BlobStore>,
         access: Access,
+        audits: &[Audit],
     ) -> Self {
         let access = Arc::new(access);
         let metadata = Arc::new(LocalStore::new());
@@ -116,12 +127,13 @@ impl Cluster {
         let lifecycle = Lifecycle::new();
         let (readiness, ready) = watch::channel(Readiness::Ready);
         let mut addresses = Vec::new();
-        for _ in 0..nodes {
+        for node in 0..nodes {
             let shared: Arc<dyn MetadataStore> = metadata.clone();
             let registry = Registry::new(shared, store.clone(), lifecycle.clone(), settings.clone());
             let metrics = Metrics::new(&mut prometheus_client::registry::Registry::default());
             let setup = Setup::new(registry, ready.clone(), metrics.clone());
-            let front = Front::new(Setup { access: access.clone(), access_log: AccessLog::Structured, ..setup });
+            let audit = audits.get(node).cloned();
+            let front = Front::new(Setup { access: access.clone(), access_log: AccessLog::Structured, audit, ..setup });
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             addresses.push(listener.local_addr().unwrap());
             let handler = move |request| front.clone().handle(request);

@@ -4,14 +4,13 @@
 //! `issued_at` is left out on purpose: clients then count from when they got the answer, so that a wrong clock here, or there,
 //! makes no token look older or younger than it is.
 
-use super::{body::Body, error::Error, headers, query::Query, router::Front};
+use super::{audit::Who, body::Body, error::Error, headers, query::Query, router::Front};
 use crate::auth::{
     NotVerified,
     token::{Resource, granted, own},
 };
 use http::{HeaderValue, Method, Response, header, request::Parts};
 use serde::Serialize;
-use std::sync::OnceLock;
 
 /// Scopes of one request.
 const SCOPES_MAX: usize = 100;
@@ -31,7 +30,7 @@ pub async fn answer(
     issuer: &own::Issuer,
     head: &Parts,
     authorization: Option<&str>,
-    user: &OnceLock<String>,
+    who: &Who,
 ) -> Result<Response<Body>, Error> {
     if !matches!(head.method, Method::GET | Method::HEAD) {
         return Err(Error::Method { allow: "GET, HEAD" });
@@ -40,7 +39,7 @@ pub async fn answer(
     if authorization.is_some_and(|field| !is_basic(field)) {
         return Err(NotVerified::Wrong.into());
     }
-    let caller = front.caller(head, user).await?;
+    let caller = front.caller(head, who).await?;
     let asked = scopes(&Query::of(&head.uri))?;
     let issued = match issuer.issue(caller.name(), granted(&asked, front.policy(), &caller)).await {
         Ok(issued) => issued,

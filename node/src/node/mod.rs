@@ -72,7 +72,20 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     };
     let mut access = access::open(&config)?;
     let public = listen::public(&config.http).await.context("http.addr")?;
-    let tls = config.http.tls.as_ref().map(http::tls::acceptor).transpose().context("http.tls")?;
+    let tls = match config.http.tls.clone() {
+        Some(tls) => {
+            let figures = http::tls::Metrics::new(&mut figures);
+            let reloader = http::tls::Reloader::open(tls, figures).context("http.tls")?;
+            let acceptor = reloader.acceptor();
+            lifecycle.spawn(reloader.run(lifecycle.clone()));
+            Some(acceptor)
+        }
+        None => None,
+    };
+    let audit = match &config.audit {
+        Some(place) => Some(http::audit::Audit::open(place, &mut figures).context("audit")?),
+        None => None,
+    };
     let raft = RaftStore::start(&config, &lifecycle, &mut figures).await.context("cluster")?;
     let operators = http::admin::bind(&config.data_dir.join(SOCKET)).context("operators' socket")?;
 
@@ -143,6 +156,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         origins: http::Origins::from(&node.config.http),
         headers: headers.clone(),
         limits,
+        audit: audit.clone(),
     });
     let public = public.listen()?;
     info!("serving on {public}");
@@ -155,6 +169,9 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     supervisor.run(UploadReaper::new(metadata, node.blobs.clone()), REAP_INTERVAL);
     let result = node.serve(accepting).await;
     access_log.flush(FLUSH_MAX);
+    if let Some(audit) = audit {
+        audit.flush().await;
+    }
     result
 }
 

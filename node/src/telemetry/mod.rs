@@ -1,11 +1,13 @@
 //! Logs, spans and metrics of the process. Knows the section `log` and nothing of other rooms; they use `tracing` and
 //! register with [`metrics::registry`]. [`exposition`] writes what they counted.
 
+mod append;
 pub mod exposition;
 pub mod metrics;
 mod tally;
 mod writer;
 
+pub use append::AppendFile;
 pub use tally::{Counts, Tally};
 pub use writer::LogWriter;
 

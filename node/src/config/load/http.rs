@@ -1,9 +1,9 @@
 //! Section `http`: addresses, TLS, and what the outside of the registry looks like.
 
 use super::Reader;
-use crate::config::{Host, Http, HttpTls, Net, Network, TlsVersion, authority};
+use crate::config::{Host, Http, Net, Network, authority};
 use serde_json::Value;
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 impl Reader {
     pub(super) fn http(&self) -> Http {
@@ -83,9 +83,9 @@ impl Reader {
         })
     }
 
-    fn trusted_proxies(&self) -> Vec<Network> {
+    fn trusted_proxies(&self) -> Option<Vec<Network>> {
         let texts: Vec<String> = match self.set("http.trustedproxies") {
-            None => Vec::new(),
+            None => return None,
             Some(Value::Array(items)) => {
                 items.iter().map(|item| item.as_str().unwrap_or_default().to_owned()).collect()
             }
@@ -95,29 +95,11 @@ impl Reader {
             }
         };
         let parsed: Option<Vec<Network>> = texts.iter().map(|text| text.parse().ok()).collect();
-        parsed.unwrap_or_else(|| {
+        parsed.or_else(|| {
             let fix = "write a list like `[10.0.0.5, 172.16.0.0/12, 'fd00::/8']`";
             self.mistake("http.trustedproxies", "expected addresses and blocks of addresses", fix);
-            Vec::new()
+            None
         })
-    }
-
-    fn http_tls(&self) -> Option<HttpTls> {
-        let paths = ["http.tls.certificate", "http.tls.key"];
-        let [certificate, key] = paths.map(|path| self.text(path).map(PathBuf::from));
-        if certificate.is_some() != key.is_some() {
-            let missing = if key.is_some() { paths[0] } else { paths[1] };
-            self.mistake(missing, "TLS needs certificate and key", "name the PEM file, or remove both");
-        }
-        let minimum = match self.text("http.tls.minimumtls").as_deref() {
-            None | Some("tls1.2") => TlsVersion::Tls12,
-            Some("tls1.3") => TlsVersion::Tls13,
-            Some(_) => {
-                self.mistake("http.tls.minimumtls", "there is no such version here", "write tls1.2 or tls1.3");
-                TlsVersion::Tls12
-            }
-        };
-        Some(HttpTls { certificate: certificate?, key: key?, minimum })
     }
 }
 

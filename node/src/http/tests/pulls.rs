@@ -45,6 +45,7 @@ async fn ranges_reach_over_the_objects_of_a_blob() {
     for method in [Method::GET, Method::HEAD] {
         let answer = cluster.send(method, &path, &[(fresh[0].0, &fresh[0].1)], "").await.expect(304);
         assert!(!answer.fields.contains_key("content-length"));
+        assert_eq!(answer.field("cache-control"), "max-age=31536000");
     }
     assert_eq!(cluster.get(&format!("/v2/b/blobs/{digest}")).await.expect(404).code(), "BLOB_UNKNOWN");
 }

@@ -2,14 +2,22 @@
 
 use super::*;
 use crate::config::{HttpTls, TlsVersion};
-use crate::http::{server::Settings as Listener, tls};
-use std::time::Duration;
+use crate::http::{
+    server::Settings as Listener,
+    tls::{self, Acceptor, Reloader},
+};
+use std::{path::PathBuf, time::Duration};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 
-struct Secure {
-    cluster: Cluster,
+pub(super) struct Secure {
+    pub(super) cluster: Cluster,
     roots: Arc<rustls::RootCertStore>,
+}
+
+/// A certificate and its key, in files.
+pub(super) fn config(certificate: PathBuf, key: PathBuf, minimum: TlsVersion) -> HttpTls {
+    HttpTls { certificate, key, minimum, suites: None, clients: None }
 }
 
 async fn secure(minimum: TlsVersion) -> Secure {
@@ -20,8 +28,12 @@ async fn secure(minimum: TlsVersion) -> Secure {
     std::fs::write(&key, signed.signing_key.serialize_pem()).unwrap();
     let mut roots = rustls::RootCertStore::empty();
     roots.add(signed.cert.der().clone()).unwrap();
-    let acceptor = tls::acceptor(&HttpTls { certificate, key, minimum }).unwrap();
+    let reloader = Reloader::open(config(certificate, key, minimum), tls::Metrics::default()).unwrap();
+    serving(reloader.acceptor(), roots).await
+}
 
+/// A registry behind TLS, for clients that trust `roots`.
+pub(super) async fn serving(acceptor: Acceptor, roots: rustls::RootCertStore) -> Secure {
     let mut cluster = Cluster::of(0).await;
     let shared: Arc<dyn MetadataStore> = cluster.metadata.clone();
     let blobs = Arc::new(cluster.blobs.clone());
@@ -37,25 +49,32 @@ async fn secure(minimum: TlsVersion) -> Secure {
 }
 
 impl Secure {
-    /// The protocol that was agreed, and the connection.
-    async fn connect(
+    /// A client that shows no certificate.
+    pub(super) async fn connect(
         &self,
         versions: &[&'static rustls::SupportedProtocolVersion],
         protocols: &[&str],
     ) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(self.roots.clone())
             .with_no_client_auth();
+        self.connect_with(config, protocols).await
+    }
+
+    pub(super) async fn connect_with(
+        &self,
+        mut config: rustls::ClientConfig,
+        protocols: &[&str],
+    ) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         let stream = TcpStream::connect(self.cluster.nodes[0]).await.unwrap();
         TlsConnector::from(Arc::new(config)).connect("localhost".try_into().unwrap(), stream).await
     }
 }
 
-const GET: &[u8] = b"GET /v2/ HTTP/1.1\r\nhost: r\r\nconnection: close\r\n\r\n";
+pub(super) const GET: &[u8] = b"GET /v2/ HTTP/1.1\r\nhost: r\r\nconnection: close\r\n\r\n";
 
 #[tokio::test]
 async fn both_versions_of_http_are_served_over_tls() {
@@ -116,25 +135,5 @@ async fn plain_http_on_the_tls_port_is_told_so() {
         tokio::time::timeout(Duration::from_secs(10), stream.read_to_string(&mut answer)).await.unwrap().unwrap();
         assert!(answer.starts_with("HTTP/1.0 400 Bad Request\r\n"), "{answer}");
         assert!(answer.ends_with("\r\n\r\nclient sent an HTTP request to an HTTPS server.\n"), "{answer}");
-    }
-}
-
-#[test]
-fn a_key_that_does_not_fit_is_a_mistake_at_the_start() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = |name: &str| dir.path().join(name);
-    for name in ["a", "b"] {
-        let signed = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
-        std::fs::write(path(name), signed.cert.pem()).unwrap();
-        std::fs::write(path(&format!("{name}.key")), signed.signing_key.serialize_pem()).unwrap();
-    }
-    let pair = |certificate: &str, key: &str| HttpTls {
-        certificate: path(certificate),
-        key: path(key),
-        minimum: TlsVersion::Tls12,
-    };
-    assert!(tls::acceptor(&pair("a", "a.key")).is_ok());
-    for (certificate, key) in [("a", "b.key"), ("a.key", "a.key"), ("a", "a"), ("missing", "a.key")] {
-        assert!(tls::acceptor(&pair(certificate, key)).is_err(), "{certificate} {key}");
     }
 }

@@ -84,7 +84,9 @@ pub async fn finish(request: &Context<'_>, name: &RepositoryName, id: Uuid) -> R
 pub async fn cancel(request: &Context<'_>, name: &RepositoryName, id: Uuid) -> Result<Response<Body>, Error> {
     request.front.registry().cancel_upload(&request.grant(name)?, id).await?;
     request.front.metrics().upload_ended("cancelled");
-    Ok(empty(StatusCode::NO_CONTENT))
+    let mut response = empty(StatusCode::NO_CONTENT);
+    response.headers_mut().insert(headers::DOCKER_UPLOAD_UUID, headers::value(id.to_string()));
+    Ok(response)
 }
 
 /// The request's body and what its header says of it.

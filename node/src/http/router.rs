@@ -150,7 +150,7 @@ impl Front {
         }
         let has_body = !incoming.is_end_stream();
         let body = RequestBody::new(incoming, self.0.setup.limits.progress);
-        let route = route(&head, &self.0.setup.origins);
+        let route = route(&head, &self.0.setup);
         let label = route.label();
         let _in_flight = self.0.setup.metrics.begin(label);
         let flaw = limits::flaw(&head);
@@ -401,14 +401,14 @@ impl Route {
 }
 
 /// Probes and the root are also where balancers look for them, whatever the prefix.
-fn route(head: &Parts, origins: &Origins) -> Route {
+fn route(head: &Parts, setup: &Setup) -> Route {
     let outer = head.uri.path();
-    let inner = origins.inner(outer);
+    let inner = setup.origins.inner(outer);
     match inner.unwrap_or(outer) {
         "/" => Route::Root,
         "/livez" => Route::Probe("/livez"),
         "/readyz" => Route::Probe("/readyz"),
-        "/auth/token" if inner.is_some() => Route::Token,
+        "/auth/token" if inner.is_some() && setup.access.issuer().is_some() => Route::Token,
         path if inner.is_some() => match Endpoint::parse(path) {
             Ok(endpoint) => Route::Endpoint(endpoint),
             // To a reader, what cannot be a tag is a manifest that does not exist.

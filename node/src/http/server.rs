@@ -62,6 +62,8 @@ pub struct Settings {
     pub metrics: Option<Metrics>,
     /// Bounds.
     pub limits: Limits,
+    /// Without HTTP/2; what TLS offers is decided with the certificate.
+    pub http1_only: bool,
     /// Of every answer; the handler adds them to its own.
     pub headers: HeaderMap,
     /// With TLS; a Unix socket has none.
@@ -192,6 +194,9 @@ where
                     Some(parked) => parked,
                     None => return,
                 },
+                Version::Http2 if self.settings.http1_only => {
+                    return last_words(wire, &Refusal::Http2.bytes(false, &self.settings.headers)).await;
+                }
                 Version::Http2 => return Box::pin(self.http2(wire, end)).await,
             };
             patience = self.settings.limits.idle;

@@ -1,15 +1,18 @@
 //! The front over real connections: a registry on the in-process metadata store and a blob store.
 
 mod access;
+mod access_log;
 mod audit;
 mod auth;
 mod hardening;
 mod manifests;
 mod ops;
+mod outside;
 mod properties;
 mod pulls;
 mod ranges;
 mod referrers;
+mod sharing;
 mod spec_discovery;
 mod spec_errors;
 mod spec_management;
@@ -23,7 +26,7 @@ mod token;
 mod uploads;
 
 use super::audit::Audit;
-use super::{AccessLog, Front, Limits, Metrics, Setup, body::Body, server};
+use super::{AccessLog, Front, Limits, Listener as Listening, Metrics, Setup, body::Body, server};
 use crate::auth::Access;
 use crate::blobstore::{BlobStore, Hasher, memory::Memory};
 use crate::lifecycle::{Lifecycle, Readiness};
@@ -158,7 +161,10 @@ impl Cluster {
         let stream = TcpStream::connect(self.nodes[node]).await.unwrap();
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         self.lifecycle.spawn(connection);
-        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "registry");
+        let mut request = Request::builder().method(method).uri(path);
+        if !fields.iter().any(|(name, _)| *name == "host") {
+            request = request.header(header::HOST, "registry");
+        }
         for (name, value) in fields {
             request = request.header(*name, *value);
         }

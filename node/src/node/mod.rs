@@ -161,7 +161,13 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let public = public.listen()?;
     info!("serving on {public}");
     let requests = node.lifecycle.clone();
-    let settings = http::server::Settings { metrics: Some(http_figures), limits, headers, tls };
+    let settings = http::server::Settings {
+        metrics: Some(http_figures),
+        limits,
+        headers,
+        http1_only: !node.config.http.http2,
+        tls,
+    };
     let serve = http::server::serve_with(public, node.lifecycle.clone(), settings, move |request| {
         front.clone().handle_detached(request, requests.clone())
     });
@@ -186,7 +192,7 @@ struct Node {
 
 impl Node {
     fn settings(&self) -> Settings {
-        let Config { storage, validation, .. } = &self.config;
+        let Config { storage, validation, pages, .. } = &self.config;
         let defaults = Settings::default();
         Settings {
             delete: storage.delete,
@@ -195,6 +201,8 @@ impl Node {
             layer_urls: LayerUrls { allow: validation.allowed_urls.clone(), deny: validation.denied_urls.clone() },
             upload_age: storage.upload_age,
             upload_idle: defaults.upload_idle.min(storage.upload_age),
+            catalog_page: pages.catalog,
+            tags_page: pages.tags,
             ..defaults
         }
     }

@@ -38,7 +38,7 @@ impl Reader {
     }
 
     fn metrics_path(&self) -> Option<String> {
-        let path = self.text("http.debug.prometheus.path").unwrap_or("/metrics".to_owned());
+        let path = self.text_or("http.debug.prometheus.path", "/metrics");
         if !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte)) {
             self.mistake("http.debug.prometheus.path", "expected a path", "write `/metrics`");
         }
@@ -46,10 +46,10 @@ impl Reader {
     }
 
     fn net(&self) -> Net {
-        match self.text("http.net").as_deref() {
-            None | Some("tcp") => Net::Tcp,
-            Some("unix") => Net::Unix,
-            Some(_) => {
+        match self.text_or("http.net", "tcp").as_str() {
+            "tcp" => Net::Tcp,
+            "unix" => Net::Unix,
+            _ => {
                 self.mistake("http.net", "there is no such network", "write tcp or unix");
                 Net::Tcp
             }
@@ -75,7 +75,7 @@ impl Reader {
     }
 
     fn prefix(&self) -> String {
-        let prefix = self.text("http.prefix").unwrap_or_default();
+        let prefix = self.text_or("http.prefix", "/");
         path(&prefix).map(str::to_owned).unwrap_or_else(|| {
             let fix = "write a path of letters, digits, `-`, `.`, `_` and `~`, like `/registry/`";
             self.mistake("http.prefix", "expected a path", fix);

@@ -76,6 +76,14 @@ fn refused(answer: &str, status: &str, what: &str) {
     assert!(body["errors"][0]["code"].is_string() && body["errors"][0]["message"].is_string(), "{what}: {body}");
 }
 
+#[tokio::test]
+async fn http2_can_be_switched_off() {
+    let cluster = super::outside::configured("http2: {disabled: true}").await;
+    let answer = exchange(&cluster, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    refused(&answer, "505", "prior knowledge");
+    cluster.get("/v2/").await.expect(200);
+}
+
 /// RFC 9112, 6.1 and 6.3; each is followed by what a smuggler would like to be read as a second request.
 #[tokio::test]
 async fn a_body_whose_end_is_in_doubt_is_refused_and_the_connection_closed() {

@@ -38,7 +38,7 @@ impl Reader {
     }
 
     fn metrics_path(&self) -> Option<String> {
-        let path = self.text("http.debug.prometheus.path").unwrap_or("/metrics".to_owned());
+        let path = self.text_or("http.debug.prometheus.path", "/metrics");
         if !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte)) {
             self.mistake("http.debug.prometheus.path", "expected a path", "write `/metrics`");
         }

@@ -45,7 +45,8 @@ impl Material {
             None => builder.with_no_client_auth(),
         };
         let mut server = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
-        server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let protocols: &[&str] = if config.http2 { &["h2", "http/1.1"] } else { &["http/1.1"] };
+        server.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         Ok(Self { server: Arc::new(server), not_after })
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Unix milliseconds, for display only.
+/// Unix milliseconds, for display and for the times in tokens and certificates.
 #[expect(clippy::disallowed_methods, reason = "this is the door")]
 pub fn wall_ms() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

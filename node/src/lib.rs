@@ -6,6 +6,7 @@
 pub mod auth;
 pub mod blobstore;
 pub mod clock;
+pub mod command;
 pub mod config;
 pub mod dev;
 pub mod http;

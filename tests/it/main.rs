@@ -5,11 +5,13 @@
 mod audit;
 mod battery;
 mod clients;
+mod command_line;
 mod conformance;
 mod connections;
 mod cross_client;
 mod dev;
 mod differential;
+mod external_tokens;
 mod failover;
 mod guides;
 mod hostile;

@@ -56,7 +56,25 @@ fn not_metrics(value: &Value) -> bool {
 const REMOVE: &str = "remove the key";
 const AUTH: &str = "use `auth.htpasswd` or `auth.token`, authenticate at the proxy in front, or set `auth: none`";
 const DRIVER: &str = "use `storage.filesystem`, or `storage.s3` with any S3-compatible service";
-const DIRECTLY: &str = "remove the key; parts are sized by the node";
+const COMPATIBLE: &str = "use `storage.s3` with the service's S3-compatible address as `regionendpoint`";
+const COPIES: &str = "nothing is ever copied inside the bucket";
+const PARTS: &str = "the node sizes the parts of an upload by itself";
+const ENDPOINT: &str = "name the endpoint you want in `regionendpoint`";
+
+/// Spellings that stand for another one.
+pub(super) const MAPPED: &[(&str, &str)] = &[
+    (
+        "`storage: s3`, `auth: htpasswd`",
+        "the section with that one key; by a variable, it replaces the driver or method of the file",
+    ),
+    ("`storage.s3aws`", "`storage.s3`"),
+    ("`storage.s3.storageclass: NONE`", "the bucket's class, as without the key"),
+    ("`loglevel`", "`log.level`; one notice"),
+    ("`log.level: warning`; `fatal`, `panic`", "`warn`; `error`"),
+    ("`log.formatter: logstash`", "`json`"),
+    ("`catalog.maxentries`, `tags.maxtags` of zero or less", "their defaults"),
+    ("`yes`, `on`, `y`; `no`, `off`, `n`", "`true`; `false`"),
+];
 
 /// The table, in the order of the manual.
 pub(super) const KEYS: &[Key] = &[
@@ -68,7 +86,7 @@ pub(super) const KEYS: &[Key] = &[
         "log.accesslog.formatter",
         "`structured`: an event among the others; `combined`: a line in Apache's format on stdout; default `structured`",
     ),
-    ignored("log.fields", "every line carries its own fields"),
+    honoured("log.fields", "map of fields that every line carries; default: none"),
     refused(
         "log.hooks",
         enabled_elements,
@@ -155,14 +173,14 @@ pub(super) const KEYS: &[Key] = &[
     honoured("storage.s3.storageclass", "storage class; default: the bucket's"),
     honoured("storage.s3.objectacl", "canned ACL; default: none"),
     ignored("storage.s3.v4auth", "signatures are always version 4"),
-    ignored("storage.s3.chunksize", DIRECTLY),
-    ignored("storage.s3.multipartcopychunksize", "nothing is copied"),
-    ignored("storage.s3.multipartcopymaxconcurrency", "nothing is copied"),
-    ignored("storage.s3.multipartcopythresholdsize", "nothing is copied"),
-    ignored("storage.s3.useragent", "the client names itself"),
-    ignored("storage.s3.usedualstack", "the standard endpoint is used"),
-    ignored("storage.s3.accelerate", "the standard endpoint is used"),
-    ignored("storage.s3.loglevel", "follows `log.level`"),
+    ignored("storage.s3.chunksize", PARTS),
+    ignored("storage.s3.multipartcopychunksize", COPIES),
+    ignored("storage.s3.multipartcopymaxconcurrency", COPIES),
+    ignored("storage.s3.multipartcopythresholdsize", COPIES),
+    ignored("storage.s3.useragent", "the client has a name of its own"),
+    ignored("storage.s3.usedualstack", ENDPOINT),
+    ignored("storage.s3.accelerate", ENDPOINT),
+    ignored("storage.s3.loglevel", "the client's lines follow `log.level`"),
     refused(
         "storage.s3.redirectendpoint",
         effective,
@@ -173,20 +191,28 @@ pub(super) const KEYS: &[Key] = &[
     honoured("storage.delete.enabled", "allow deletes; default `false`"),
     honoured("storage.redirect.disable", "stream blobs through the node; default `false`"),
     honoured("storage.maintenance.uploadpurging.age", "longest life of an upload session; default `168h`"),
-    ignored("storage.maintenance.uploadpurging", "sessions always end; see `age`"),
+    ignored(
+        "storage.maintenance.uploadpurging",
+        "upload sessions always end, all the time and on every node; see `age`",
+    ),
     refused(
         "storage.maintenance.readonly",
         effective,
         "read-only mode is not built",
         "allow only GET and HEAD at the proxy in front and remove the key",
     ),
-    ignored("storage.cache", "descriptors are in the replicated state"),
-    ignored("storage.tag", "tags need no listing"),
+    ignored("storage.cache", "descriptors are in the replicated state of every node"),
+    ignored("storage.tag", "tags are in the replicated state; nothing is looked up in the store"),
+    refused("storage.inmemory", always, "it would lose every image when the node stops", "use `storage.filesystem`"),
+    refused("storage.gcs", always, "there is no driver for this service's own protocol", COMPATIBLE),
+    refused("storage.azure", always, "there is no driver for this service, and it does not speak S3", DRIVER),
+    refused("storage.swift", always, "there is no driver for this service's own protocol", COMPATIBLE),
+    refused("storage.oss", always, "there is no driver for this service's own protocol", COMPATIBLE),
     refused("storage.*", always, "there is no such storage driver", DRIVER),
     honoured("cluster.name", "nodes of clusters of other names are strangers; default `flotilla`"),
     honoured("cluster.datadir", "Raft log, state, identity; default `/var/lib/flotilla`"),
     honoured("cluster.addr", "cluster port; default `127.0.0.1:5001`; without `tls` loopback only"),
-    honoured("cluster.advertise", "how peers reach it; default `addr`"),
+    honoured("cluster.advertise", "how peers reach it; default: `addr`"),
     honoured("cluster.peers", "cluster addresses of all nodes: list, or one DNS name with port"),
     honoured("cluster.bootstrapexpect", "how many fresh nodes form a new cluster; required with `peers`, else 1"),
     honoured("cluster.tls.certificate", "PEM chain of this node"),
@@ -242,16 +268,16 @@ pub(super) const KEYS: &[Key] = &[
         "notifications are not built",
         "remove the endpoint, or set `disabled: true`",
     ),
-    ignored("notifications", "notifications are not built"),
-    ignored("redis", "there is no cache to share"),
+    ignored("notifications", "notifications are not built, and no endpoint asks for them"),
+    ignored("redis", "the nodes share their state by themselves"),
     ignored("health.storagedriver", "readiness checks the store by itself"),
     refused("health.file", effective, "file health checks are not built", "use `/readyz` and remove the key"),
     refused("health.http", effective, "HTTP health checks are not built", "use `/readyz` and remove the key"),
     refused("health.tcp", effective, "TCP health checks are not built", "use `/readyz` and remove the key"),
     refused("proxy.remoteurl", effective, "the pull-through cache is not built", "remove the section"),
     ignored("proxy", "no effect without `remoteurl`"),
-    ignored("validation.enabled", "references are always validated"),
-    ignored("validation.disabled", "references are always validated"),
+    ignored("validation.enabled", "what a manifest names is always validated"),
+    ignored("validation.disabled", "what a manifest names is always validated"),
     honoured(
         "validation.manifests.urls.allow",
         "patterns of which one must match each URL of a layer that is not stored here; default: any http(s) URL",
@@ -268,11 +294,29 @@ pub(super) const KEYS: &[Key] = &[
         "set `validation.manifests.indexes.platforms` to `all` or `none`",
     ),
     refused("policy", effective, "policies by repository class are not built", REMOVE),
-    ignored("catalog", "pages have a fixed bound"),
-    ignored("tags", "pages have a fixed bound"),
-    ignored("compatibility", "schema 1 manifests are refused"),
-    ignored("reporting", "there are no reporters"),
+    honoured(
+        "catalog.maxentries",
+        "repositories on one page of `/v2/_catalog`, at most 100000; a client that asks for more gets so many and a `Link`; \
+         default `1000`",
+    ),
+    honoured(
+        "tags.maxtags",
+        "tags on one page of a client that asks for pages (`n`), at most 100000; default `100000`",
+    ),
+    ignored("compatibility", "manifests of schema 1 are always refused"),
+    ignored("reporting", "nothing is reported to Bugsnag or New Relic; use the log and the metrics"),
 ];
+
+/// The path of `name` below `outer`. A name that is no word of a path is quoted, so that no path means two keys.
+pub(super) fn join(outer: &str, name: &str) -> String {
+    let quoted = if name.is_empty() || name.contains('.') { format!("{name:?}") } else { name.to_owned() };
+    if outer.is_empty() { quoted } else { format!("{outer}.{quoted}") }
+}
+
+/// The top-level section that `path` is in or was meant to be in.
+pub(super) fn first(path: &str) -> &str {
+    path.trim_start_matches('"').split('.').next().unwrap_or_default()
+}
 
 /// The line that decides `path`: the line itself, else the nearest one above.
 pub(super) fn find(path: &str) -> Option<&'static Key> {

@@ -5,6 +5,7 @@
 pub mod address;
 pub mod authority;
 mod docs;
+mod inspect;
 mod keys;
 mod load;
 mod mistake;
@@ -17,7 +18,8 @@ mod tests;
 mod value;
 
 pub use docs::manual;
-pub use load::{DEFAULT_FILES, Loaded, from_yaml, load};
+pub use inspect::{Inspected, Setting, Source};
+pub use load::{DEFAULT_FILES, Loaded, from_yaml, inspect, inspect_yaml, load};
 pub use mistake::{Mistake, Mistakes, Notice};
 pub use network::Network;
 pub use signing::SigningAlgorithm;
@@ -44,6 +46,8 @@ pub struct Config {
     pub storage: Storage,
     /// `validation`
     pub validation: Validation,
+    /// `catalog` and `tags`
+    pub pages: Pages,
     /// `auth.htpasswd`; absent: anyone may do anything
     pub htpasswd: Option<Htpasswd>,
     /// `access`
@@ -65,6 +69,8 @@ pub struct Log {
     pub formatter: Formatter,
     /// `accesslog.disabled` and `accesslog.formatter`
     pub access_log: AccessLog,
+    /// `fields`: on every line
+    pub fields: Vec<(String, serde_json::Value)>,
 }
 
 /// What is written of every answer.
@@ -253,7 +259,12 @@ pub struct S3 {
 
 impl std::fmt::Debug for S3 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("S3").field("bucket", &self.bucket).field("region", &self.region).finish_non_exhaustive()
+        let Self { bucket, region, region_endpoint, root_directory, .. } = self;
+        let endpoint = region_endpoint.as_deref().map(mistake::without_user_info);
+        let flags = [self.secure, self.skip_verify, self.force_path_style, self.encrypt];
+        let options = [&self.key_id, &self.storage_class, &self.object_acl];
+        let keys = [&self.access_key, &self.secret_key, &self.session_token].map(Option::is_some);
+        write!(f, "S3 {bucket:?} {region:?} {endpoint:?} {root_directory:?} {flags:?} {options:?} {keys:?}")
     }
 }
 
@@ -343,6 +354,15 @@ pub struct Validation {
     pub denied_urls: Vec<Regex>,
     /// `manifests.indexes.platforms` is `none`
     pub sparse_indexes: bool,
+}
+
+/// Sections `catalog` and `tags`: names on one page, at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Pages {
+    /// `catalog.maxentries`
+    pub catalog: usize,
+    /// `tags.maxtags`
+    pub tags: usize,
 }
 
 /// Section `cluster`.

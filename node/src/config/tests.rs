@@ -1,3 +1,8 @@
+mod guides;
+mod inspected;
+mod properties;
+mod variables;
+
 use super::{
     keys::{KEYS, Rule},
     *,
@@ -18,7 +23,8 @@ fn wrong(text: &str, env: &[(&str, &str)]) -> Vec<String> {
 fn the_default_file_of_the_image_starts_with_one_notice_per_ignored_key() {
     let Loaded { config, notices } = loaded(FILE, &[]).unwrap();
     let keys: Vec<_> = notices.iter().map(|notice| notice.key.as_str()).collect();
-    assert_eq!(keys, ["health.storagedriver", "log.fields", "storage.cache"]);
+    assert_eq!(keys, ["health.storagedriver", "storage.cache"]);
+    assert_eq!(config.log.fields, [("service".to_owned(), "registry".into())]);
     assert_eq!(config.data_dir, PathBuf::from("/data/flotilla"));
     assert_eq!((config.http.addr.as_str(), config.http.drain_timeout), (":5000", Duration::from_secs(30)));
     assert_eq!(
@@ -56,7 +62,9 @@ fn variables_are_yaml_and_replace_the_driver() {
     assert_eq!(config.data_dir, PathBuf::from("/var/lib/registry/flotilla"));
     let keys: BTreeSet<_> = notices.iter().map(|notice| notice.key.as_str()).collect();
     assert!(
-        keys.is_superset(&["REGISTRY_VERSION", "notifications.endpoints", "port", "storage.cache"].into()),
+        keys.is_superset(
+            &["REGISTRY_VERSION", "notifications.endpoints", "REGISTRY_PORT_5000_TCP_ADDR", "storage.cache"].into()
+        ),
         "{keys:?}"
     );
 }
@@ -145,6 +153,7 @@ fn what_would_take_effect_is_refused_and_what_would_not_is_a_notice() {
         ("http: {relativeurls: false}", true),
         ("http: {host: 'https://x'}", true),
         ("http: {host: x}", false),
+        ("http: {host: 'x:5000'}", false),
         ("http: {prefix: /}", true),
         ("http: {prefix: /x}", true),
         ("http: {prefix: /x/y/}", true),
@@ -204,6 +213,20 @@ fn what_would_take_effect_is_refused_and_what_would_not_is_a_notice() {
         ("health: {file: [{file: /x}]}", false),
         ("health: {tcp: []}", true),
         ("validation: {disabled: true}", true),
+        ("log: {fields: {level: 1, nested: {a: [b]}}, reportcaller: true}", true),
+        ("log: {fields: [a]}", false),
+        ("catalog: {maxentries: 50}\ntags: {maxtags: 0}", true),
+        ("catalog: {maxentries: many}", false),
+        ("proxy: {exec: {command: x}, cachewritetimeout: 5m}", true),
+        ("policy: {repository: {classes: [image]}}", false),
+        ("policy: {repository: {classes: []}}", true),
+        ("notifications: {events: {includereferences: true}, endpoints: []}", true),
+        ("compatibility: {schema1: {enabled: true}}\nreporting: {bugsnag: {apikey: x}}", true),
+        ("storage: {tag: {concurrencylimit: 8}, filesystem: {maxthreads: 100}}", true),
+        ("http.addr: x", true),
+        ("cluster.addr: x", false),
+        ("cluster: {tls.key: x}", false),
+        ("'': {http: {addr: nonsense}}", true),
         ("validation: {manifests: {urls: {allow: ['^https?://'], deny: [x]}}}", true),
         ("validation: {manifests: {urls: {allow: ['(']}}}", false),
         ("validation: {manifests: {indexes: {platforms: none}}}", true),
@@ -258,6 +281,16 @@ fn exactly_one_known_driver() {
     assert_eq!(wrong("version: 0.1", &[]), ["storage"]);
     assert_eq!(wrong("storage: {gcs: {bucket: x}}", &[]), ["storage.gcs"]);
     assert_eq!(wrong("storage: {inmemory: }", &[]), ["storage.inmemory"]);
+    for driver in ["azure", "gcs", "oss", "swift", "unheard"] {
+        let text =
+            format!("storage: {{{driver}: {{key: hush, accountkey: hush, credentials: {{private_key: hush}}}}}}");
+        let mistakes = loaded(&text, &[]).unwrap_err();
+        assert_eq!(mistakes.0.len(), 1, "{mistakes}");
+        assert!(
+            mistakes.0[0].key == format!("storage.{driver}") && !mistakes.to_string().contains("hush"),
+            "{mistakes}"
+        );
+    }
     let aliased = loaded("storage: {s3aws: {bucket: b, regionendpoint: 'http://h'}}", &[]).unwrap().config;
     let Driver::S3(s3) = aliased.storage.driver else { panic!() };
     assert!(s3.force_path_style && s3.region == "us-east-1");
@@ -367,7 +400,7 @@ fn the_outside_of_the_registry_is_read_as_it_is_written_in_the_field() {
     assert_eq!(http.trusted_proxies.unwrap(), ["10.0.0.1".parse().unwrap()]);
     for host in [
         "registry.example.com",
-        "//x",
+        "registry.example.com:5000",
         "ftp://x",
         "https://",
         "https://u:p@x",

@@ -183,7 +183,7 @@ struct Node {
 
 impl Node {
     fn settings(&self) -> Settings {
-        let Config { storage, validation, .. } = &self.config;
+        let Config { storage, validation, pages, .. } = &self.config;
         let defaults = Settings::default();
         Settings {
             delete: storage.delete,
@@ -192,6 +192,8 @@ impl Node {
             layer_urls: LayerUrls { allow: validation.allowed_urls.clone(), deny: validation.denied_urls.clone() },
             upload_age: storage.upload_age,
             upload_idle: defaults.upload_idle.min(storage.upload_age),
+            catalog_page: pages.catalog,
+            tags_page: pages.tags,
             ..defaults
         }
     }

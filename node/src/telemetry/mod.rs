@@ -2,6 +2,7 @@
 //! register with [`metrics::registry`].
 
 mod append;
+mod fields;
 pub mod metrics;
 mod writer;
 
@@ -55,7 +56,7 @@ pub fn init(log: &Log, node: &str, export: bool) -> anyhow::Result<Telemetry> {
     let writer = LogWriter::start(std::io::stderr()).context("cannot start the log thread")?;
     let quiet = if matches!(log.level.as_str(), "error" | "trace") { String::new() } else { format!(",{QUIET}") };
     let filter = EnvFilter::try_new(format!("{}{quiet}", log.level)).context("log.level")?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(writer.clone());
+    let lines = tracing_subscriber::fmt::layer().with_writer(fields::Labelled::new(writer.clone(), log));
     let lines = match log.formatter {
         Formatter::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
         Formatter::Text => lines.with_ansi(false).boxed(),

@@ -36,7 +36,7 @@ health:
     threshold: 3
 ";
 /// Keys of that file that get a notice.
-pub const NOTICES: [&str; 4] = ["health.storagedriver", "http.headers", "log.fields", "storage.cache"];
+pub const NOTICES: [&str; 3] = ["health.storagedriver", "log.fields", "storage.cache"];
 
 /// A registry as a guide starts it.
 pub struct Guide {

@@ -1,6 +1,6 @@
 //! From registry:2 to here: the same file and variables, the images copied by skopeo.
 
-use super::guide::{Guide, NOTICES};
+use super::guide::{DEFAULT, Guide, NOTICES};
 use flotilla_tests::{
     missing, ports,
     process::{Process, output, run},
@@ -9,6 +9,51 @@ use flotilla_tests::{
 use std::{process::Command, time::Duration};
 
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// As `docs/migrate-from-registry2.md` adds nodes: one starts again with a section `cluster`, two more join it.
+#[tokio::test]
+async fn a_node_alone_becomes_a_cluster_of_three() {
+    let alone = Guide::new().start(&NOTICES).await;
+    let root = alone.path("data");
+    let digest = alone.client().push_image("team/app", "v1", "alone").await.unwrap();
+    let mut first = alone.stopped().await;
+
+    let addresses = [ports::address(), ports::address(), ports::address()];
+    let peers = addresses.join("\", \"");
+    let file = format!("{DEFAULT}cluster:\n  peers: [\"{peers}\"]\n  bootstrapexpect: 3\n");
+    first.file.clone_from(&file);
+    let member = |guide: Guide, address: &str, metadata: &str| {
+        let guide = guide.set("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", &root);
+        guide
+            .set("REGISTRY_CLUSTER_DATADIR", metadata)
+            .set("REGISTRY_CLUSTER_ADDR", address)
+            .set("REGISTRY_CLUSTER_ADVERTISE", address)
+    };
+    // Where it kept its metadata when it was alone.
+    let metadata = format!("{root}/flotilla");
+    let mut nodes = vec![member(first, &addresses[0], &metadata).start(&NOTICES).await];
+    for address in &addresses[1..] {
+        let mut guide = Guide::new();
+        guide.file.clone_from(&file);
+        let metadata = guide.path("metadata");
+        nodes.push(member(guide, address, &metadata).start(&NOTICES).await);
+    }
+    for (number, node) in nodes.iter().enumerate() {
+        let answer = node.client().get("/v2/team/app/manifests/v1").await.unwrap();
+        assert_eq!(answer.header("docker-content-digest"), digest, "node {number}");
+    }
+    // Two voters of three write without the one that was alone: both are voters soon.
+    wait_for("three voters", LIMIT, || async {
+        let said = nodes[0].process.as_ref().map(Process::log_text).unwrap_or_default();
+        (said.matches("becomes a voter").count() == 2).then_some(())
+    })
+    .await;
+    nodes.remove(0).stopped().await;
+    wait_for("a push without the first node", LIMIT, || async {
+        nodes[0].client().push_image("team/app", "v2", "cluster").await.ok()
+    })
+    .await;
+}
 
 #[tokio::test]
 async fn images_of_registry_2_are_copied_to_a_new_root() {

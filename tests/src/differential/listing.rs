@@ -62,6 +62,7 @@ fn catalog(material: &Material) -> Vec<Step> {
         get("/v2/_catalog?last=alpha%2Fbeta"),
         get("/v2/_catalog?n=5&last=zzz"),
         get("/v2/_catalog?n=0"),
+        get("/v2/_catalog?n=5000").rule("catalog-page"),
         get("/v2/_catalog?n=-1").rule("page-size"),
         get("/v2/_catalog?n=many").rule("page-size"),
         get("/v2/_catalog/").rule("slashes"),

@@ -23,9 +23,17 @@ pub fn groups(material: &Material) -> Vec<Group> {
     let mut relative = Group::new("relative", STORAGE, locations(""));
     relative.variables = vec![("REGISTRY_HTTP_RELATIVEURLS", "true".into())];
     relative.rules = vec!["nosniff"];
-    let mut absolute = Group::new("absolute", STORAGE, locations(""));
-    absolute.variables = vec![("REGISTRY_HTTP_RELATIVEURLS", "false".into())];
-    absolute.rules = vec!["nosniff"];
+    let absolute = |name, sections: &str, steps| {
+        let mut group = Group::new(name, &format!("{STORAGE}{sections}"), steps);
+        group.variables = vec![("REGISTRY_HTTP_RELATIVEURLS", "false".into())];
+        group.rules = vec!["nosniff"];
+        group
+    };
+    // The fields of proxies are in the third request and the three after it.
+    let mut from_strangers = locations("");
+    for step in &mut from_strangers[2..6] {
+        *step = step.clone().rule("forwarded");
+    }
     let mut host = Group::new("host", STORAGE, locations(""));
     host.variables = vec![("REGISTRY_HTTP_HOST", "https://registry.example:8443".into())];
     host.rules = vec!["nosniff"];
@@ -38,7 +46,8 @@ pub fn groups(material: &Material) -> Vec<Group> {
         read_only,
         headers,
         relative,
-        absolute,
+        absolute("absolute", "", from_strangers),
+        absolute("absolute-behind-proxy", "http:\n  trustedproxies: [127.0.0.0/8]\n", locations("")),
         host,
         Group::new("prefix", &format!("{STORAGE}http:\n  prefix: /x/\n"), prefixed()),
     ]
@@ -93,11 +102,11 @@ fn refused_writes(material: &Material) -> Vec<Step> {
 
 fn own_headers() -> Vec<Step> {
     vec![
-        get("/"),
+        get("/").rule("root").rule("own-headers"),
         get("/v2/"),
         head("/v2/"),
         get("/v2/nothing/tags/list"),
-        get("/v2/nothing"),
+        get("/v2/nothing").rule("not-json").rule("own-headers"),
         ask("OPTIONS", "/v2/_catalog")
             .field("Origin", "https://ui.example")
             .field("Access-Control-Request-Method", "GET")
@@ -126,17 +135,17 @@ fn locations(prefix: &str) -> Vec<Step> {
 
 fn prefixed() -> Vec<Step> {
     let mut steps = vec![
-        get("/"),
-        get("/x/"),
-        get("/x"),
-        get("/v2/"),
+        get("/").rule("root"),
+        get("/x/").rule("prefix-root"),
+        get("/x").rule("not-json"),
+        get("/v2/").rule("not-json"),
         get("/x/v2/"),
         get("/x/v2").rule("slashes"),
-        get("/v2/_catalog"),
+        get("/v2/_catalog").rule("not-json"),
         get("/x/v2/_catalog"),
         get("/x/v2/nothing/tags/list"),
-        get("/x/v2/Nothing/tags/list"),
-        get("/x/v1/"),
+        get("/x/v2/Nothing/tags/list").rule("not-json").rule("name"),
+        get("/x/v1/").rule("not-json"),
     ];
     steps.extend(locations("/x"));
     steps.push(get("/x/v2/_catalog?n=1"));

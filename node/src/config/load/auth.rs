@@ -31,7 +31,7 @@ impl Reader {
         let [root_certificates, jwks] = sources.map(|path| self.text(path).map(PathBuf::from));
         let algorithms = self.signing_algorithms();
         let redirect = self.boolean("auth.token.autoredirect", false);
-        let path = self.text("auth.token.autoredirectpath").unwrap_or_else(|| "/auth/token/".to_owned());
+        let path = self.text_or("auth.token.autoredirectpath", "/auth/token/");
         self.get("auth.token")?;
         for (path, _) in required.iter().zip([&realm, &service, &issuer]).filter(|(_, value)| value.is_none()) {
             self.mistake(path, "it is required with `auth.token`", "write what the token server is configured with");

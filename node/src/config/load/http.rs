@@ -37,10 +37,10 @@ impl Reader {
     }
 
     fn net(&self) -> Net {
-        match self.text("http.net").as_deref() {
-            None | Some("tcp") => Net::Tcp,
-            Some("unix") => Net::Unix,
-            Some(_) => {
+        match self.text_or("http.net", "tcp").as_str() {
+            "tcp" => Net::Tcp,
+            "unix" => Net::Unix,
+            _ => {
                 self.mistake("http.net", "there is no such network", "write tcp or unix");
                 Net::Tcp
             }
@@ -66,7 +66,7 @@ impl Reader {
     }
 
     fn prefix(&self) -> String {
-        let prefix = self.text("http.prefix").unwrap_or_default();
+        let prefix = self.text_or("http.prefix", "/");
         path(&prefix).map(str::to_owned).unwrap_or_else(|| {
             let fix = "write a path of letters, digits, `-`, `.`, `_` and `~`, like `/registry/`";
             self.mistake("http.prefix", "expected a path", fix);

@@ -28,14 +28,15 @@ impl Reader {
     }
 
     fn minimum(&self) -> TlsVersion {
-        match self.text(MINIMUM).as_deref() {
-            None | Some("tls1.2") => TlsVersion::Tls12,
-            Some("tls1.3") => TlsVersion::Tls13,
-            Some("tls1.0" | "tls1.1") => {
+        match self.text_or(MINIMUM, "tls1.2").as_str() {
+            "tls1.2" => TlsVersion::Tls12,
+            "tls1.3" => TlsVersion::Tls13,
+            "tls1.0" | "tls1.1" => {
                 self.notice(MINIMUM, "TLS 1.2 is the least here");
+                self.uses(MINIMUM, "tls1.2", Some(MINIMUM));
                 TlsVersion::Tls12
             }
-            Some(_) => {
+            _ => {
                 self.mistake(MINIMUM, "there is no such version here", "write tls1.2 or tls1.3");
                 TlsVersion::Tls12
             }
@@ -59,12 +60,14 @@ impl Reader {
         if !left_out.is_empty() {
             let text = format!("left out, since they are weak and not built: {}", left_out.join(", "));
             self.notice(SUITES, text);
+            let kept: Vec<&str> = names.iter().map(String::as_str).filter(|name| !left_out.contains(name)).collect();
+            self.uses(SUITES, kept, Some(SUITES));
         }
         if wanted.is_empty() && !of_tls13 && minimum == TlsVersion::Tls12 {
             let fix = "name one of those in docs/config.md, or remove the key";
             self.mistake(SUITES, "none of these suites can be used", fix);
         }
-        Some(wanted)
+        Some(wanted).filter(|wanted| !wanted.is_empty() || of_tls13)
     }
 
     fn clients(&self) -> Option<ClientCertificates> {

@@ -48,6 +48,8 @@ pub const RULES: &[Rule] = &[
         changes: &[
             change("location-form", "http://127.0.0.1:PORT", "path"),
             change("location-form", "https://127.0.0.1:PORT", "path"),
+            change("location-form", "http://registry.example", "path"),
+            change("location-form", "https://front.example", "path"),
         ],
     },
     Rule {
@@ -60,6 +62,42 @@ pub const RULES: &[Rule] = &[
             change("cache-control", "no-cache", "-"),
             change("docker-distribution-api-version", "-", "registry/2.0"),
             change("content-length", "-", "0"),
+        ],
+    },
+    Rule {
+        id: "own-headers",
+        request: "`http.headers` at `/` and at paths that are none",
+        theirs: "not there",
+        ours: "on every answer",
+        why: "a page sees an error only with them",
+        changes: &[
+            change("access-control-allow-origin", "-", "*"),
+            change("cache-control", "*", "no-cache | no-store"),
+            change("x-content-type-options", "-", "nosniff"),
+        ],
+    },
+    Rule {
+        id: "prefix-root",
+        request: "`GET` of `http.prefix` itself",
+        theirs: "404",
+        ours: "200, as `GET /`",
+        why: "a proxy that passes the prefix on asks for health there",
+        changes: &[
+            change("status", "404", "200"),
+            change("body", "404 page not found\n", "-"),
+            change("content-length", "19", "0"),
+            change("content-type", "text/plain; charset=utf-8", "-"),
+        ],
+    },
+    Rule {
+        id: "forwarded",
+        request: "`Forwarded`, `X-Forwarded-Proto`, `X-Forwarded-Host`",
+        theirs: "believed from anybody, in every `Location` that is a URL",
+        ours: "believed from `http.trustedproxies` only",
+        why: "a stranger must not choose where clients are sent",
+        changes: &[
+            change("location-form", "https://127.0.0.1:PORT", "http://127.0.0.1:PORT"),
+            change("location-form", "https://front.example", "http://127.0.0.1:PORT"),
         ],
     },
     Rule {
@@ -150,6 +188,18 @@ pub const RULES: &[Rule] = &[
             change("status", "200", "400"),
             change("code", "-", "PAGINATION_NUMBER_INVALID"),
             change("body", "*", "-"),
+        ],
+    },
+    Rule {
+        id: "catalog-page",
+        request: "`GET /v2/_catalog?n=` of more than 1000",
+        theirs: "400 `PAGINATION_NUMBER_INVALID` (`catalog.maxentries`)",
+        ours: "as 1000, with `Link` if there are more",
+        why: "`n` is a wish; scripts that ask for 10000 go on, and must read `Link` here as there",
+        changes: &[
+            change("status", "400", "200"),
+            change("code", "PAGINATION_NUMBER_INVALID", "-"),
+            change("body", "-", "*"),
         ],
     },
     Rule {

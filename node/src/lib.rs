@@ -9,6 +9,7 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod dev;
+pub mod health;
 pub mod http;
 pub mod lifecycle;
 pub mod metadata;

@@ -22,10 +22,12 @@ mod memory;
 mod mirrors;
 mod more_clients;
 mod mtls;
+mod operators;
 mod plain_http;
 mod refusals;
 mod replay;
 mod tls;
+mod tokens;
 mod writes_once;
 
 use flotilla_tests::{

@@ -49,9 +49,6 @@ fn enabled_elements(value: &Value) -> bool {
         other => effective(other),
     }
 }
-fn not_metrics(value: &Value) -> bool {
-    effective(value) && value.as_str() != Some("/metrics")
-}
 
 const REMOVE: &str = "remove the key";
 const AUTH: &str = "use `auth.htpasswd` or `auth.token`, authenticate at the proxy in front, or set `auth: none`";
@@ -121,9 +118,9 @@ pub(super) const KEYS: &[Key] = &[
     ),
     honoured("http.headers", "headers of every answer, a list of values each; they also make CORS; default: none"),
     honoured("http.http2.disabled", "HTTP/1.1 only; default `false`"),
-    honoured("http.debug.addr", "ops address (`/livez`, `/readyz`, `/metrics`); default: none"),
-    ignored("http.debug.prometheus.enabled", "metrics are always on at the ops address"),
-    refused("http.debug.prometheus.path", not_metrics, "metrics are served at `/metrics` only", REMOVE),
+    honoured("http.debug.addr", "ops address (`/livez`, `/readyz`, `/metrics`, `/debug/health`); default: none"),
+    honoured("http.debug.prometheus.enabled", "metrics at the ops address; default `true`"),
+    honoured("http.debug.prometheus.path", "where the metrics are; default `/metrics`; see docs/metrics.md"),
     honoured("http.draintimeout", "longest soft stop; default `30s`"),
     ignored("http.secret", "upload sessions are in the replicated log"),
     ignored("http.h2c", "HTTP/2 by prior knowledge needs no setting"),
@@ -181,11 +178,9 @@ pub(super) const KEYS: &[Key] = &[
     ignored("storage.s3.usedualstack", ENDPOINT),
     ignored("storage.s3.accelerate", ENDPOINT),
     ignored("storage.s3.loglevel", "the client's lines follow `log.level`"),
-    refused(
+    honoured(
         "storage.s3.redirectendpoint",
-        effective,
-        "redirects to another endpoint are not built",
-        "set `storage.redirect.disable: true` and remove the key",
+        "where clients that are redirected reach the store; default: `regionendpoint`",
     ),
     refused("storage.s3.usefipsendpoint", effective, "FIPS endpoints are not built", "name it in `regionendpoint`"),
     honoured("storage.delete.enabled", "allow deletes; default `false`"),
@@ -195,11 +190,9 @@ pub(super) const KEYS: &[Key] = &[
         "storage.maintenance.uploadpurging",
         "upload sessions always end, all the time and on every node; see `age`",
     ),
-    refused(
-        "storage.maintenance.readonly",
-        effective,
-        "read-only mode is not built",
-        "allow only GET and HEAD at the proxy in front and remove the key",
+    honoured(
+        "storage.maintenance.readonly.enabled",
+        "this node answers writes by 405 and goes on reading; set it on every node; default `false`",
     ),
     ignored("storage.cache", "descriptors are in the replicated state of every node"),
     ignored("storage.tag", "tags are in the replicated state; nothing is looked up in the store"),
@@ -270,10 +263,28 @@ pub(super) const KEYS: &[Key] = &[
     ),
     ignored("notifications", "notifications are not built, and no endpoint asks for them"),
     ignored("redis", "the nodes share their state by themselves"),
-    ignored("health.storagedriver", "readiness checks the store by itself"),
-    refused("health.file", effective, "file health checks are not built", "use `/readyz` and remove the key"),
-    refused("health.http", effective, "HTTP health checks are not built", "use `/readyz` and remove the key"),
-    refused("health.tcp", effective, "TCP health checks are not built", "use `/readyz` and remove the key"),
+    honoured(
+        "health.storagedriver.enabled",
+        "check that the store's marker can be read. It is shown at `/debug/health` (503) and in the metrics, but does not stop \
+         requests: manifests and tags need no store, and every node would go at once; default `true`",
+    ),
+    honoured("health.storagedriver.interval", "default `10s`"),
+    honoured("health.storagedriver.threshold", "failures in a row that count; default `3`"),
+    honoured(
+        "health.file",
+        "list of `{file, interval}`. While a file exists, every request is answered 503 and `/readyz` too: the way to take a \
+         node out. Interval default `10s`, at least `1s`; at most 64 checks of all kinds",
+    ),
+    honoured(
+        "health.http",
+        "list of `{uri, headers, statuscode, timeout, interval, threshold}`: services that must answer a HEAD with the status, \
+         else as with `file`. Redirects are followed. Default `200`, `5s`, `10s`, `1`",
+    ),
+    honoured(
+        "health.tcp",
+        "list of `{addr, timeout, interval, threshold}`: addresses that must accept connections, else as with `file`. \
+         Default `5s`, `10s`, `1`",
+    ),
     refused("proxy.remoteurl", effective, "the pull-through cache is not built", "remove the section"),
     ignored("proxy", "no effect without `remoteurl`"),
     ignored("validation.enabled", "what a manifest names is always validated"),

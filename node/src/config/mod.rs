@@ -54,6 +54,8 @@ pub struct Config {
     pub access: Access,
     /// `auth.token`
     pub token: Option<TokenAuth>,
+    /// `health`
+    pub health: Health,
     /// `cluster`; absent: one node, one voter
     pub cluster: Option<Cluster>,
     /// Where the Raft log, the state and the identity live.
@@ -123,6 +125,8 @@ pub struct Http {
     pub http2: bool,
     /// `debug.addr`: the ops address; absent: none
     pub debug_addr: Option<String>,
+    /// `debug.prometheus.path`, unless `debug.prometheus.enabled` is false
+    pub metrics_path: Option<String>,
     /// `draintimeout`: longest soft stop
     pub drain_timeout: Duration,
     /// `tls`; absent: plain HTTP
@@ -202,6 +206,8 @@ pub struct Storage {
     pub driver: Driver,
     /// `delete.enabled`
     pub delete: bool,
+    /// `maintenance.readonly.enabled`
+    pub read_only: bool,
     /// `redirect.disable`, negated
     pub redirect: bool,
     /// `maintenance.uploadpurging.age`: an upload session ends at the latest this long after it was opened
@@ -215,6 +221,24 @@ pub enum Driver {
     Filesystem(Filesystem),
     /// `s3`
     S3(Box<S3>),
+}
+
+impl Driver {
+    /// Its name in the configuration.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Filesystem(_) => "filesystem",
+            Self::S3(_) => "s3",
+        }
+    }
+
+    /// What distribution calls it in metrics.
+    pub const fn metrics_name(&self) -> &'static str {
+        match self {
+            Self::Filesystem(_) => "filesystem",
+            Self::S3(_) => "s3aws",
+        }
+    }
 }
 
 /// Section `storage.filesystem`.
@@ -255,6 +279,8 @@ pub struct S3 {
     pub storage_class: Option<String>,
     /// `objectacl`
     pub object_acl: Option<String>,
+    /// `redirectendpoint`: where clients that are redirected reach the store, if not at `regionendpoint`
+    pub redirect_endpoint: Option<String>,
 }
 
 impl std::fmt::Debug for S3 {
@@ -275,6 +301,65 @@ pub struct Htpasswd {
     pub realm: String,
     /// `path`
     pub path: PathBuf,
+}
+
+/// Section `health`.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    /// `storagedriver`; absent: not checked
+    pub storage: Option<Pace>,
+    /// `file`, `http` and `tcp`
+    pub checks: Vec<Check>,
+}
+
+/// How often something is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// `interval`
+    pub interval: Duration,
+    /// `timeout`
+    pub timeout: Duration,
+    /// `threshold`: failures in a row that count
+    pub threshold: u32,
+}
+
+/// One element of `health.file`, `health.http` or `health.tcp`.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// As operators see it.
+    pub name: String,
+    /// What is looked at.
+    pub what: Checked,
+    /// How often.
+    pub pace: Pace,
+}
+
+/// What a health check looks at.
+#[derive(Clone, Debug)]
+pub enum Checked {
+    /// A file that must not exist.
+    File(PathBuf),
+    /// A service that must answer.
+    Http(HttpService),
+    /// An address that must accept connections.
+    Tcp(String),
+}
+
+/// A service and its answer.
+#[derive(Clone)]
+pub struct HttpService {
+    /// `uri`
+    pub uri: String,
+    /// `headers`, which may be secret
+    pub headers: Vec<(String, String)>,
+    /// `statuscode`
+    pub status: u16,
+}
+
+impl std::fmt::Debug for HttpService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpService").field("uri", &self.uri).field("status", &self.status).finish_non_exhaustive()
+    }
 }
 
 /// Section `access`.

@@ -23,7 +23,7 @@ fn wrong(text: &str, env: &[(&str, &str)]) -> Vec<String> {
 fn the_default_file_of_the_image_starts_with_one_notice_per_ignored_key() {
     let Loaded { config, notices } = loaded(FILE, &[]).unwrap();
     let keys: Vec<_> = notices.iter().map(|notice| notice.key.as_str()).collect();
-    assert_eq!(keys, ["health.storagedriver", "storage.cache"]);
+    assert_eq!(keys, ["storage.cache"]);
     assert_eq!(config.log.fields, [("service".to_owned(), "registry".into())]);
     assert_eq!(config.data_dir, PathBuf::from("/data/flotilla"));
     assert_eq!((config.http.addr.as_str(), config.http.drain_timeout), (":5000", Duration::from_secs(30)));
@@ -79,7 +79,8 @@ fn all_mistakes_come_at_once_and_secrets_are_masked() {
         ("REGISTRY_HTTP_TLS_CERTIFICATE", "/x.pem"),
         ("REGISTRY_NOTIFICATIONS_ENDPOINTS", "[{url: 'https://u:p@h/x', headers: {Authorization: [hush]}}]"),
         ("REGISTRY_STORAGE_S3_SECRETKEY", "hush"),
-        ("REGISTRY_STORAGE_MAINTENANCE_READONLY", "{enabled: true}"),
+        ("REGISTRY_STORAGE_MAINTENANCE_READONLY", "true"),
+        ("REGISTRY_HEALTH_TCP_0_ADDR", "x"),
         ("REGISTRY_PROXY_REMOTEURL", "https://u:hush@h"),
         ("REGISTRY_CLUSTER_BOOTSTRAPEXPECT", "3"),
         ("REGISTRY_CLUSTER_ADDR", ":5001"),
@@ -95,6 +96,7 @@ fn all_mistakes_come_at_once_and_secrets_are_masked() {
         "cluster.advertise",
         "cluster.peer",
         "cluster.peers",
+        "health.tcp.0.addr",
         "http.addr",
         "http.draintimeout",
         "http.headers.Location",
@@ -210,8 +212,22 @@ fn what_would_take_effect_is_refused_and_what_would_not_is_a_notice() {
         ("middleware: {storage: [{name: redirect, options: {baseurl: x}}]}", false),
         ("middleware: {storage: [{name: redirect, disabled: true}]}", true),
         ("proxy: {remoteurl: '', ttl: 168h}", true),
-        ("health: {file: [{file: /x}]}", false),
+        ("health: {file: [{file: /x}]}", true),
+        ("health: {file: [{file: /x}, {file: /x}]}", false),
+        ("health: {file: {file: /x}}", false),
+        ("health: {file: [{interval: 5s}]}", false),
+        ("health: {file: [{file: /x, interval: 5}]}", false),
         ("health: {tcp: []}", true),
+        ("health: {tcp: [{addr: 'h:1', threshold: -1}]}", false),
+        ("health: {tcp: [{addr: ':1'}]}", false),
+        ("health: {http: [{uri: 'https://h/', headers: {A: [b]}, statuscode: 204}]}", true),
+        ("health: {http: [{uri: 'ftp://h/'}]}", false),
+        ("health: {http: [{uri: 'http://u:p@h/'}]}", false),
+        ("health: {http: [{uri: 'http://h/', statuscode: 1000}]}", false),
+        ("health: {http: [{uri: 'http://h/', headers: {'A b': [c]}}]}", false),
+        ("health: {storagedriver: {enabled: false, threshold: x}}", false),
+        ("http: {debug: {addr: ':1', prometheus: {enabled: true, path: /metrics}}}", true),
+        ("http: {debug: {prometheus: {path: metrics}}}", false),
         ("validation: {disabled: true}", true),
         ("log: {fields: {level: 1, nested: {a: [b]}}, reportcaller: true}", true),
         ("log: {fields: [a]}", false),
@@ -248,6 +264,41 @@ fn what_would_take_effect_is_refused_and_what_would_not_is_a_notice() {
         let result = loaded(text, &[("REGISTRY_STORAGE", "filesystem")]);
         assert_eq!(result.is_ok(), starts, "{text}: {result:?}");
     }
+}
+
+#[test]
+fn health_checks_are_those_of_registry_2() {
+    let env = [
+        ("REGISTRY_HEALTH_FILE", "[{file: /out}]"),
+        ("REGISTRY_HEALTH_HTTP_0_URI", "https://h/x"),
+        ("REGISTRY_HEALTH_HTTP_0_HEADERS", "{Authorization: [hush], Accept: a}"),
+        ("REGISTRY_HEALTH_HTTP_0_THRESHOLD", "2"),
+        ("REGISTRY_HEALTH_TCP", "[{addr: 'h:1', timeout: 3s, interval: 100ms}]"),
+        ("REGISTRY_STORAGE_MAINTENANCE_READONLY", r#"{"enabled": true}"#),
+        ("REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED", "false"),
+    ];
+    let config = loaded(FILE, &env).unwrap().config;
+    let seconds = |interval, timeout, threshold| Pace {
+        interval: Duration::from_secs(interval),
+        timeout: Duration::from_secs(timeout),
+        threshold,
+    };
+    assert_eq!(config.health.storage, Some(seconds(10, 10, 3)));
+    let [file, http, tcp] = config.health.checks.as_slice() else { panic!("{:?}", config.health) };
+    assert!(matches!(&file.what, Checked::File(path) if path.as_os_str() == "/out"));
+    assert_eq!((file.name.as_str(), file.pace), ("/out", seconds(10, 10, 1)));
+    let Checked::Http(service) = &http.what else { panic!("{http:?}") };
+    let headers = [("Accept", "a"), ("Authorization", "hush")].map(|(name, value)| (name.into(), value.into()));
+    assert_eq!((service.status, service.headers.as_slice(), http.pace), (200, &headers[..], seconds(10, 5, 2)));
+    assert_eq!((tcp.name.as_str(), tcp.pace), ("h:1", seconds(1, 3, 1)));
+    assert!(config.storage.read_only && config.http.metrics_path.is_none());
+    assert!(!format!("{config:?}").contains("hush"));
+
+    let defaults = loaded("storage: {filesystem: }", &[]).unwrap().config;
+    assert_eq!(defaults.health.storage, Some(seconds(10, 10, 3)));
+    assert_eq!(defaults.http.metrics_path.as_deref(), Some("/metrics"));
+    let many: Vec<String> = (0..65).map(|n| format!("{{file: /{n}}}")).collect();
+    assert_eq!(wrong(&format!("storage: {{filesystem: }}\nhealth: {{file: [{}]}}", many.join(", ")), &[]), ["health"]);
 }
 
 #[test]

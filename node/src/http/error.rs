@@ -65,6 +65,15 @@ pub enum Error {
     /// The policy says no.
     #[error(transparent)]
     Denied(#[from] auth::Denied),
+    /// Writes are switched off.
+    #[error("the registry is read-only for now")]
+    ReadOnly {
+        /// For the header `Allow`.
+        allow: &'static str,
+    },
+    /// A health check took this node out.
+    #[error("a health check of this node fails")]
+    Unhealthy,
     /// The use case failed.
     #[error(transparent)]
     Registry(#[from] registry::Error),
@@ -101,7 +110,7 @@ pub fn respond(error: &Error) -> Response<Body> {
 pub fn respond_with(error: &Error, detail: Option<serde_json::Value>) -> Response<Body> {
     let (status, code) = match error {
         Error::Path(error) => path(error),
-        Error::Method { .. } => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported),
+        Error::Method { .. } | Error::ReadOnly { .. } => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported),
         Error::Digest(_) | Error::DigestMissing => (StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid),
         Error::Header(_) => (StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid),
         Error::ContentRange => (StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid),
@@ -114,7 +123,7 @@ pub fn respond_with(error: &Error, detail: Option<serde_json::Value>) -> Respons
         Error::Unauthenticated
         | Error::NotVerified(auth::NotVerified::Wrong | auth::NotVerified::Token(_))
         | Error::Denied(_) => (StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized),
-        Error::NotVerified(auth::NotVerified::Busy | auth::NotVerified::Unavailable) => {
+        Error::NotVerified(auth::NotVerified::Busy | auth::NotVerified::Unavailable) | Error::Unhealthy => {
             (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable)
         }
         Error::Registry(error) => answer(error),
@@ -128,7 +137,7 @@ pub fn respond_with(error: &Error, detail: Option<serde_json::Value>) -> Respons
         fields.insert(header::RETRY_AFTER, RETRY_AFTER);
     }
     match error {
-        Error::Method { allow } => {
+        Error::Method { allow } | Error::ReadOnly { allow } => {
             fields.insert(header::ALLOW, HeaderValue::from_static(allow));
         }
         Error::RangeNotSatisfiable { size } => {

@@ -6,12 +6,13 @@ use super::body::{Body, RequestBody};
 use super::client::{Client, Connection};
 use super::error::{self, Error};
 use super::limits::{self, Limits, Overloaded, Refusal};
-use super::metrics::Metrics;
+use super::metrics::{Answered, Metrics};
 use super::origin::{Origin, Origins};
 use super::v2::{self, endpoint::Endpoint, endpoint::PathError};
 use super::{challenge, headers, ops, token};
 use crate::{
     auth::{Access, Caller, NotVerified, Policy},
+    health::Health,
     lifecycle::{Lifecycle, Readiness},
     registry::{self, Registry},
 };
@@ -38,6 +39,10 @@ pub struct Setup {
     pub access: Arc<Access>,
     /// What probes are answered with.
     pub readiness: watch::Receiver<Readiness>,
+    /// Whether a check takes this node out.
+    pub health: Health,
+    /// Writes are answered by 405.
+    pub read_only: bool,
     /// Counts requests.
     pub metrics: Metrics,
     /// Notes every answer.
@@ -57,7 +62,8 @@ impl Setup {
     pub fn new(registry: Registry, readiness: watch::Receiver<Readiness>, metrics: Metrics) -> Self {
         let (access, limits) = (Arc::new(Access::open()), Limits::default());
         let (access_log, origins, headers) = (AccessLog::Off, Origins::default(), HeaderMap::new());
-        Self { registry, access, readiness, metrics, access_log, origins, headers, limits, audit: None }
+        let (health, read_only, audit) = (Health::default(), false, None);
+        Self { registry, access, readiness, health, read_only, metrics, access_log, origins, headers, limits, audit }
     }
 }
 
@@ -82,6 +88,11 @@ impl Front {
     /// Who may do what.
     pub(super) fn policy(&self) -> &Policy {
         self.0.setup.access.policy()
+    }
+
+    /// Whether writes are switched off.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.0.setup.read_only
     }
 
     /// Whether the caller may do something here. Where there are tokens, who has none is always sent for one: clients ask once,
@@ -118,7 +129,6 @@ impl Front {
     /// Answers one request.
     pub async fn handle(self, request: Request<Incoming>) -> Response<Body> {
         let began = Instant::now();
-        let _in_flight = self.0.setup.metrics.begin();
         let id = self.request_id();
         let (mut head, incoming) = request.into_parts();
         let connection = head.extensions.get::<Connection>().copied().unwrap_or_default();
@@ -129,23 +139,25 @@ impl Front {
         let has_body = !incoming.is_end_stream();
         let body = RequestBody::new(incoming, self.0.setup.limits.progress);
         let route = route(&head, &self.0.setup);
+        let label = route.label();
+        let _in_flight = self.0.setup.metrics.begin(label);
         let flaw = limits::flaw(&head);
         // What follows a bad head may be anything.
         let mut closes = flaw.is_some();
-        let flaw = flaw.or_else(|| overloaded(&head, &route));
+        let flaw = flaw.or_else(|| overloaded(&head, &route)).or_else(|| self.unhealthy(&route));
         closes |= flaw.is_some() && has_body;
 
-        let label = route.label();
         let repository = route.repository();
         let span = info_span!("request", request.id = %id, http.method = %head.method, oci.repository = repository);
         let who = Who::default();
-        let note = |status, bytes| {
+        let note = |code, received, sent| {
             let (user, took) = (who.verified(), began.elapsed());
-            self.0.setup.metrics.answered(&head.method, label, status, took, bytes);
-            let entry = Entry { id: &id, head: &head, client, user, status, bytes, took };
+            let answered = Answered { method: &head.method, endpoint: label, code, took, received, sent };
+            self.0.setup.metrics.answered(&answered);
+            let entry = Entry { id: &id, head: &head, client, user, status: code, bytes: sent, took };
             span.in_scope(|| self.0.setup.access_log.note(&entry));
         };
-        let abandoned = OnDrop::new(|| note(CLIENT_GONE, 0));
+        let abandoned = OnDrop::new(|| note(CLIENT_GONE, 0, 0));
         let mut response = match flaw {
             Some(flaw) => error::respond(&flaw),
             None => self.answer(&head, &route, &body, &origin, &who).instrument(span.clone()).await,
@@ -156,6 +168,7 @@ impl Front {
             response = error::respond(&Refusal::BodyLate.into());
         }
         closes |= late;
+        let received = body.received();
         if !closes && has_body && !body.is_end() {
             closes = !can_go_on(&head, body, response.status()).await;
         }
@@ -165,8 +178,8 @@ impl Front {
         fields.insert(header::X_CONTENT_TYPE_OPTIONS, headers::NOSNIFF);
         fields.insert(headers::REQUEST_ID, headers::value(&id));
         headers::add(fields, &self.0.setup.headers);
-        // With `Unready`, the client's next request goes through the balancer again, to another node.
-        closes |= matches!(*self.0.setup.readiness.borrow(), Readiness::Unready(_));
+        // The client's next request goes through the balancer again, to another node.
+        closes |= matches!(*self.0.setup.readiness.borrow(), Readiness::Unready(_)) || self.0.setup.health.is_out();
         if closes && head.version < http::Version::HTTP_2 {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -181,7 +194,7 @@ impl Front {
         }
 
         abandoned.forget();
-        note(if broken { CLIENT_GONE } else { response.status().as_u16() }, bytes);
+        note(if broken { CLIENT_GONE } else { response.status().as_u16() }, received, bytes);
         if let Some(audit) = &self.0.setup.audit
             && let Some(line) = audit::line(&head, &route, &who, &id, &response)
         {
@@ -206,7 +219,10 @@ impl Front {
                 Method::GET | Method::HEAD => Ok(Response::new(Body::Empty)),
                 _ => Err(Error::Method { allow: route.methods() }),
             },
-            Route::Probe(path) => ops::probe(path, &self.0.setup.readiness).ok_or(PathError::NotFound.into()),
+            Route::Probe(path) => {
+                let Setup { readiness, health, .. } = &self.0.setup;
+                ops::probe(path, readiness, health).ok_or(PathError::NotFound.into())
+            }
             Route::Token => match self.access().issuer() {
                 Some(issuer) => token::answer(self, issuer, head, authorization(head), who).await,
                 None => Err(PathError::NotFound.into()),
@@ -268,6 +284,11 @@ impl Front {
             (Err(_), _) => {}
         }
         caller
+    }
+
+    /// As in registry:2, a node that a check takes out answers nothing but probes.
+    fn unhealthy(&self, route: &Route) -> Option<Error> {
+        (self.0.setup.health.is_out() && !matches!(route, Route::Probe(_))).then_some(Error::Unhealthy)
     }
 
     fn request_id(&self) -> String {

@@ -6,6 +6,7 @@ mod audit;
 mod auth;
 mod hardening;
 mod manifests;
+mod ops;
 mod outside;
 mod properties;
 mod pulls;

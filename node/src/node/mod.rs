@@ -8,10 +8,13 @@ mod listen;
 mod operations;
 mod readiness;
 mod store_marker;
+#[cfg(test)]
+mod tests;
 
 use crate::{
     blobstore::{self, BlobStore},
     config::Config,
+    health::{self, Health},
     http,
     lifecycle::{Lifecycle, Readiness},
     metadata::MetadataStore,
@@ -59,10 +62,10 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     raft::make_dir(&config.data_dir).with_context(|| format!("cannot create {}", config.data_dir.display()))?;
     let spill = config.data_dir.join("spill");
     std::fs::create_dir_all(&spill).with_context(|| format!("cannot create {}", spill.display()))?;
-    let blobs = blobstore::open(&config.storage, lifecycle.clone(), blobstore::Metrics::register(&mut figures), spill)
-        .await
-        .context("blob store")?;
+    let blob_figures = blobstore::Metrics::register(&mut figures, config.storage.driver.metrics_name());
+    let blobs = blobstore::open(&config.storage, lifecycle.clone(), blob_figures, spill).await.context("blob store")?;
     info!("blobs live in {}", blobs.describe());
+    let checks = health::Checks::new(&config.health, config.storage.driver.name(), &blobs)?;
     let ops = match &config.http.debug_addr {
         Some(address) => Some(listen::bind(address).await.context("http.debug.addr")?),
         None => None,
@@ -86,6 +89,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let raft = RaftStore::start(&config, &lifecycle, &mut figures).await.context("cluster")?;
     let operators = http::admin::bind(&config.data_dir.join(SOCKET)).context("operators' socket")?;
 
+    let health = Health::new(&mut figures);
     let http_figures = http::Metrics::new(&mut figures);
     let leads = {
         let raft = raft.clone();
@@ -97,7 +101,9 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     // Not tracked: they serve until the very end, and end with this function.
     let mut services = JoinSet::new();
     if let Some(ops) = ops {
-        let (pages, listener) = (http::Ops::new(readiness.clone(), figures), listen::listen(ops)?);
+        let path = config.http.metrics_path.as_deref();
+        let pages = http::Ops::new(readiness.clone(), health.clone(), figures, path);
+        let listener = listen::listen(ops)?;
         services.spawn(http::server::serve(listener, lifecycle.clone(), None, move |request| {
             pages.clone().handle(request)
         }));
@@ -124,6 +130,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         }
     };
 
+    health.run(checks, &node.lifecycle);
     let metadata: Arc<dyn MetadataStore> = node.raft.clone();
     if let Some(issuer) = access::issuer(&node.config, &metadata, cluster_id) {
         supervisor.run(TokenKeys::new(issuer.clone()), token_keys::INTERVAL);
@@ -142,6 +149,8 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         registry,
         access: Arc::new(access),
         readiness,
+        health,
+        read_only: node.config.storage.read_only,
         metrics: http_figures.clone(),
         access_log: access_log.clone(),
         origins: http::Origins::from(&node.config.http),

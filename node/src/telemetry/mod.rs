@@ -1,12 +1,15 @@
 //! Logs, spans and metrics of the process. Knows the section `log` and nothing of other rooms; they use `tracing` and
-//! register with [`metrics::registry`].
+//! register with [`metrics::registry`]. [`exposition`] writes what they counted.
 
 mod append;
+pub mod exposition;
 mod fields;
 pub mod metrics;
+mod tally;
 mod writer;
 
 pub use append::AppendFile;
+pub use tally::{Counts, Tally};
 pub use writer::LogWriter;
 
 use crate::config::{Formatter, Log};

@@ -31,9 +31,18 @@ impl Reader {
             trusted_proxies: self.trusted_proxies(),
             http2: !self.boolean("http.http2.disabled", false),
             debug_addr: debug_addr.filter(|address| !address.is_empty()),
+            metrics_path: self.metrics_path(),
             drain_timeout: self.duration("http.draintimeout", Duration::from_secs(30)),
             tls,
         }
+    }
+
+    fn metrics_path(&self) -> Option<String> {
+        let path = self.text_or("http.debug.prometheus.path", "/metrics");
+        if !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte)) {
+            self.mistake("http.debug.prometheus.path", "expected a path", "write `/metrics`");
+        }
+        self.boolean("http.debug.prometheus.enabled", true).then_some(path)
     }
 
     fn net(&self) -> Net {

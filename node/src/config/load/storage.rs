@@ -32,7 +32,8 @@ impl Reader {
         }
         let (delete, redirect) =
             (self.boolean("storage.delete.enabled", false), !self.boolean("storage.redirect.disable", false));
-        Storage { driver, delete, redirect, upload_age }
+        let read_only = self.boolean("storage.maintenance.readonly.enabled", false);
+        Storage { driver, delete, read_only, redirect, upload_age }
     }
 
     /// Reads all keys; checks them only if the driver is chosen.
@@ -56,6 +57,7 @@ impl Reader {
             key_id: self.text("storage.s3.keyid"),
             storage_class: self.text("storage.s3.storageclass").filter(|class| !class.eq_ignore_ascii_case("none")),
             object_acl: self.text("storage.s3.objectacl"),
+            redirect_endpoint: self.text("storage.s3.redirectendpoint"),
             region_endpoint: endpoint,
         };
         if !chosen {

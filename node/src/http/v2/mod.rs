@@ -28,7 +28,7 @@ pub async fn answer(
     caller: &Caller,
     origin: &Origin<'_>,
 ) -> Result<Response<Body>, Error> {
-    let request = Context { front, head, body, caller, origin };
+    let request = Context { front, head, body, caller, origin, endpoint };
     let is_head = head.method == Method::HEAD;
     if endpoint.repository().is_none() && !front.admits(caller) {
         return Err(Error::Unauthenticated);
@@ -80,12 +80,20 @@ pub(super) struct Context<'a> {
     pub(super) body: &'a RequestBody,
     pub(super) origin: &'a Origin<'a>,
     caller: &'a Caller,
+    endpoint: &'a Endpoint,
 }
 
 impl Context<'_> {
-    /// The caller's permission for a repository.
+    /// The caller's permission for a repository. Every handler asks for it first: only those who may write learn that nobody
+    /// may for now.
     pub(super) fn grant<K: Kind>(&self, repository: &RepositoryName) -> Result<Grant<K>, Error> {
-        Ok(self.front.policy().grant(self.caller, repository)?)
+        let grant = self.front.policy().grant(self.caller, repository)?;
+        let reads = matches!(self.head.method, Method::GET | Method::HEAD);
+        if !reads && self.front.is_read_only() {
+            let allow = if matches!(self.endpoint, Endpoint::Uploads(_)) { "" } else { "GET, HEAD" };
+            return Err(Error::ReadOnly { allow });
+        }
+        Ok(grant)
     }
 
     /// What the caller may see of the whole; nothing if it may not ask.

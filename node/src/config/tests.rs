@@ -292,6 +292,8 @@ fn health_checks_are_those_of_registry_2() {
     assert_eq!((tcp.name.as_str(), tcp.pace), ("h:1", seconds(1, 3, 1)));
     assert!(config.storage.read_only && config.http.metrics_path.is_none());
     assert!(!format!("{config:?}").contains("hush"));
+    let odd = loaded("storage: {filesystem: }\nhealth: {tcp: [{addr: 'h:1', treshold: 1}]}", &[]).unwrap().notices;
+    assert!(odd.iter().any(|notice| notice.key == "health.tcp.0.treshold"), "{odd:?}");
 
     let defaults = loaded("storage: {filesystem: }", &[]).unwrap().config;
     assert_eq!(defaults.health.storage, Some(seconds(10, 10, 3)));

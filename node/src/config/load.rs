@@ -54,10 +54,18 @@ pub fn load(file: Option<&Path>, env: impl IntoIterator<Item = (String, String)>
 
 /// As [`load`], with the source of every value.
 pub fn inspect(file: Option<&Path>, env: impl IntoIterator<Item = (String, String)>) -> Result<Inspected, Mistakes> {
+    inspect_among(file, env, &DEFAULT_FILES)
+}
+
+pub(super) fn inspect_among(
+    file: Option<&Path>,
+    env: impl IntoIterator<Item = (String, String)>,
+    defaults: &[&str],
+) -> Result<Inspected, Mistakes> {
     let env: Vec<(String, String)> = env.into_iter().collect();
     let named = env.iter().find(|(name, value)| name == "REGISTRY_CONFIGURATION_PATH" && !value.is_empty());
     let file = named.map(|(_, path)| PathBuf::from(path)).or_else(|| file.map(Path::to_owned));
-    let file = file.or_else(|| DEFAULT_FILES.iter().map(PathBuf::from).find(|path| path.exists()));
+    let file = file.or_else(|| defaults.iter().map(PathBuf::from).find(|path| path.exists()));
     let unusable = |path: &Path, problem: String, fix: &str| {
         let (value, fix) = (Some(path.display().to_string()), fix.to_owned());
         Mistakes(vec![Mistake { key: "configuration file".to_owned(), value, problem, fix }])

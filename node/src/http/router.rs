@@ -62,20 +62,8 @@ impl Setup {
     pub fn new(registry: Registry, readiness: watch::Receiver<Readiness>, metrics: Metrics) -> Self {
         let (access, limits) = (Arc::new(Access::open()), Limits::default());
         let (access_log, origins, headers) = (AccessLog::Off, Origins::default(), HeaderMap::new());
-        let (health, read_only) = (Health::default(), false);
-        Self {
-            registry,
-            access,
-            readiness,
-            health,
-            read_only,
-            metrics,
-            access_log,
-            origins,
-            headers,
-            limits,
-            audit: None,
-        }
+        let (health, read_only, audit) = (Health::default(), false, None);
+        Self { registry, access, readiness, health, read_only, metrics, access_log, origins, headers, limits, audit }
     }
 }
 
@@ -282,11 +270,6 @@ impl Front {
         }
     }
 
-    /// As in registry:2, a node that a check takes out answers nothing but probes.
-    fn unhealthy(&self, route: &Route) -> Option<Error> {
-        (self.0.setup.health.is_out() && !matches!(route, Route::Probe(_))).then_some(Error::Unhealthy)
-    }
-
     /// Who sends a request; noted in `who`.
     pub(super) async fn caller(&self, head: &Parts, who: &Who) -> Result<Caller, NotVerified> {
         let (access, authorization) = (self.access(), authorization(head));
@@ -301,6 +284,11 @@ impl Front {
             (Err(_), _) => {}
         }
         caller
+    }
+
+    /// As in registry:2, a node that a check takes out answers nothing but probes.
+    fn unhealthy(&self, route: &Route) -> Option<Error> {
+        (self.0.setup.health.is_out() && !matches!(route, Route::Probe(_))).then_some(Error::Unhealthy)
     }
 
     fn request_id(&self) -> String {

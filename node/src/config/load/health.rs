@@ -25,6 +25,13 @@ impl Reader {
         let threshold = self.number_at("health.storagedriver.threshold", 3, u32::MAX);
         let storage =
             Pace { interval: paced(interval.unwrap_or(INTERVAL)), timeout: INTERVAL, threshold: threshold.max(1) };
+        for (path, value) in [
+            ("health.storagedriver.interval", Value::from(value::printed(storage.interval))),
+            ("health.storagedriver.threshold", Value::from(storage.threshold)),
+        ] {
+            let from = self.get(path).is_some_and(|value| !value.is_null()).then_some(path);
+            self.uses(path, value, from);
+        }
 
         let mut checks = Vec::new();
         for path in self.elements("health.file", &["file", "interval"]) {

@@ -357,11 +357,18 @@ fn every_honoured_key_is_read_and_every_key_read_is_honoured() {
 }
 
 #[test]
+fn a_file_may_begin_with_a_byte_order_mark() {
+    let text = "\u{feff}version: 0.1\r\nstorage: {filesystem: {rootdirectory: /x}}\r\n";
+    assert_eq!(from_yaml(text, []).unwrap().config.data_dir, std::path::Path::new("/x/flotilla"));
+}
+
+#[test]
 fn durations_are_those_of_go() {
     for (text, ms) in [("0", 0), ("30s", 30_000), ("1h30m", 5_400_000), ("1.5s", 1_500), ("100ms", 100)] {
         assert_eq!(value::duration(text), Some(Duration::from_millis(ms)), "{text}");
     }
-    for text in ["", "30", "s", "1x", "-1s", "1h30"] {
+    assert!(value::duration("2562047h").is_some(), "292 years");
+    for text in ["", "30", "s", "1x", "-1s", "1h30", "2562048h", "5000000000000000h"] {
         assert_eq!(value::duration(text), None, "{text}");
     }
 }

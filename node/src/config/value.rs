@@ -27,7 +27,8 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
         sum = sum.checked_add(Duration::try_from_secs_f64(number * seconds).ok()?)?;
         rest = &rest[unit..];
     }
-    (!text.is_empty()).then_some(sum)
+    // As far as Go's go (292 years): more would not fit behind a moment.
+    (!text.is_empty() && sum.as_nanos() <= i64::MAX as u128).then_some(sum)
 }
 
 /// A duration as text that [`duration`] reads.
@@ -127,6 +128,8 @@ pub(super) fn tree(yaml: serde_yaml_ng::Value) -> Value {
 
 /// Parses YAML text.
 pub(super) fn parse(text: &str) -> Result<Value, serde_yaml_ng::Error> {
+    // Some editors begin a file with a mark that the parser takes for a document of its own.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut yaml: serde_yaml_ng::Value = serde_yaml_ng::from_str(text)?;
     yaml.apply_merge()?;
     Ok(tree(yaml))

@@ -2,10 +2,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-/// The address at the other end of the connection, among a request's extensions; there is none on a Unix socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer(pub SocketAddr);
-
 /// The address of the client, as far as the proxies that are trusted know it; among a request's extensions. There is none
 /// if a proxy on a Unix socket does not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

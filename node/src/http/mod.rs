@@ -30,7 +30,7 @@ mod watch;
 mod wire;
 
 pub use access_log::AccessLog;
-pub use client::{Client, Peer};
+pub use client::Client;
 pub use limits::Limits;
 pub use listener::Listener;
 pub use metrics::Metrics;

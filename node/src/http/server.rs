@@ -4,7 +4,7 @@
 //! socket. `watch` ends the ones that only hold on.
 
 use super::body::Body;
-use super::client::{Connection, Peer};
+use super::client::Connection;
 use super::limits::{HEAD_BYTES_MAX, HEADERS_MAX, Limits, Overloaded, Refusal, TARGET_BYTES_MAX};
 use super::listener::{Listener, Socket};
 use super::metrics::Metrics;
@@ -310,9 +310,6 @@ where
         service_fn(move |mut request: Request<Incoming>| {
             let (exchange, count) = Exchange::begin(&pulse, &requests);
             request.extensions_mut().insert(end);
-            if let Some(address) = end.peer {
-                request.extensions_mut().insert(Peer(address));
-            }
             if count > limit {
                 request.extensions_mut().insert(Overloaded);
             }

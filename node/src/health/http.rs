@@ -35,9 +35,8 @@ impl Target {
             headers.append(name.context("health.http: headers")?, value.context("health.http: headers")?);
         }
         let mut roots = rustls::RootCertStore::empty();
-        if uri.scheme_str() == Some("https") {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
+        // Also for http: it may redirect to https.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let client = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
         let tls = TlsConnector::from(Arc::new(client.with_root_certificates(roots).with_no_client_auth()));

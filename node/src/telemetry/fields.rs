@@ -47,6 +47,9 @@ fn plain(text: &str) -> bool {
 impl<W: Write> Write for Labelled<W> {
     /// Takes a whole line.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.head.is_empty() && self.tail.is_empty() {
+            return self.to.write(line);
+        }
         let (begin, rest) = match line.strip_prefix(b"{") {
             Some(rest) if !self.head.is_empty() => (b"{".as_slice(), rest),
             _ => ([].as_slice(), line),

@@ -84,11 +84,17 @@ pub(super) async fn bind(address: &str) -> anyhow::Result<TcpSocket> {
             }
         }
         None => {
-            let mut found = lookup_host(address).await.with_context(|| format!("cannot resolve {address}"))?;
-            found.next().with_context(|| format!("{address} resolves to nothing"))?
+            let found = lookup_host(address).await.with_context(|| format!("cannot resolve {address}"))?;
+            preferred(found).with_context(|| format!("{address} resolves to nothing"))?
         }
     };
     take(resolved).with_context(|| format!("cannot listen on {address}"))
+}
+
+/// One of the addresses of a name: the first of IPv4, as registry:2 does it, so that `localhost` is 127.0.0.1.
+fn preferred(found: impl Iterator<Item = SocketAddr>) -> Option<SocketAddr> {
+    let found: Vec<SocketAddr> = found.collect();
+    found.iter().find(|address| address.is_ipv4()).or(found.first()).copied()
 }
 
 fn take(address: SocketAddr) -> std::io::Result<TcpSocket> {
@@ -109,6 +115,16 @@ pub(super) fn listen(socket: TcpSocket) -> anyhow::Result<TcpListener> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_with_addresses_of_both_kinds_stands_for_the_older_one() {
+        let of = |texts: &[&str]| {
+            preferred(texts.iter().map(|text| text.parse().unwrap())).map(|address| address.to_string())
+        };
+        assert_eq!(of(&["[::1]:5001", "127.0.0.1:5001"]).as_deref(), Some("127.0.0.1:5001"));
+        assert_eq!(of(&["[::1]:5001", "[::2]:5001"]).as_deref(), Some("[::1]:5001"));
+        assert_eq!(of(&[]), None);
+    }
 
     #[tokio::test]
     async fn a_socket_that_nobody_listens_at_is_replaced_and_nothing_else_is() {

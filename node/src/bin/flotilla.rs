@@ -176,13 +176,18 @@ fn serve(runtime: &tokio::runtime::Runtime, file: Option<&Path>) -> ExitCode {
 
 async fn run(config: config::Config) -> anyhow::Result<()> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hup = signal(SignalKind::hangup())?;
     let lifecycle = Lifecycle::new();
     let soft_stop_max = config.http.drain_timeout + HAND_OVER_MAX;
     let node = node::run(config, lifecycle.clone());
     tokio::pin!(node);
-    tokio::select! {
-        result = &mut node => return result,
-        () = either(&mut term, &mut int) => {}
+    loop {
+        tokio::select! {
+            result = &mut node => return result,
+            () = either(&mut term, &mut int) => break,
+            // It would end the process at once.
+            Some(()) = hup.recv() => info!("SIGHUP has no effect: users, keys and certificates are read again as they change"),
+        }
     }
     info!("stopping: requests that run may end");
     lifecycle.leave();

@@ -13,7 +13,7 @@ use crate::{
 use anyhow::Context;
 use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use std::{
-    io,
+    io::{self, Write},
     sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
@@ -46,7 +46,10 @@ impl Audit {
         let help = "Lines of the audit log that could not be written";
         figures.register("flotilla_audit_lines_dropped", help, lost.clone());
         let writer = match place {
-            config::Audit::Stdout => LogWriter::with_gaps("audit", io::stdout(), gap),
+            config::Audit::Stdout => {
+                let counted = Counted { to: io::stdout(), lost: lost.clone(), fails: false };
+                LogWriter::with_gaps("audit", counted, gap)
+            }
             config::Audit::File(path) => {
                 let file = AppendFile::open(path, lost.clone());
                 LogWriter::with_gaps("audit", file.with_context(|| path.display().to_string())?, gap)
@@ -74,6 +77,32 @@ impl Audit {
         if !spawn_blocking(move || writer.flush(FLUSH_LIMIT)).await.unwrap_or(false) {
             error!("the last lines of the audit log may be lost");
         }
+    }
+}
+
+/// Counts the lines that a pipe does not take: its reader may be gone.
+struct Counted<W> {
+    to: W,
+    lost: Counter,
+    fails: bool,
+}
+
+impl<W: Write> Write for Counted<W> {
+    /// Takes whole lines.
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        let written = self.to.write_all(lines).and_then(|()| self.to.flush());
+        if let Err(error) = &written {
+            self.lost.inc_by(lines.iter().filter(|byte| **byte == b'\n').count() as u64);
+            if !self.fails {
+                error!(%error, "cannot write the audit log to standard output; its lines are lost");
+            }
+        }
+        self.fails = written.is_err();
+        Ok(lines.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -121,5 +150,21 @@ impl Who {
             Sender::Known(caller) => caller.name(),
             Sender::Claimed(user) => user.as_deref(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_nobody_reads_are_counted() {
+        let (reader, writer) = io::pipe().unwrap();
+        let mut counted = Counted { to: writer, lost: Counter::default(), fails: false };
+        counted.write_all(b"one\n").unwrap();
+        assert_eq!(counted.lost.get(), 0);
+        drop(reader);
+        counted.write_all(b"two\nthree\n").unwrap();
+        assert_eq!((counted.lost.get(), counted.fails), (2, true));
     }
 }

@@ -46,7 +46,7 @@ pub struct Options {
     pub s3_region: Option<String>,
 }
 
-/// Runs until Ctrl-C, SIGTERM or the end of the terminal, then stops every node.
+/// Runs until Ctrl-C or SIGTERM, then stops every node.
 ///
 /// # Errors
 /// If the data directory is in use, an address is taken, or a node does not become ready (its log's tail is in the text).
@@ -65,8 +65,6 @@ struct Signals {
 
 fn stop_signals() -> anyhow::Result<Signals> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    // A terminal that is closed: the nodes are in groups of their own, and would stay.
-    let mut hup = signal(SignalKind::hangup())?;
     let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
     let mut watcher = tokio::task::JoinSet::new();
     let tokens = [soft.clone(), hard.clone()];
@@ -75,7 +73,6 @@ fn stop_signals() -> anyhow::Result<Signals> {
             tokio::select! {
                 _ = term.recv() => {}
                 _ = int.recv() => {}
-                _ = hup.recv() => {}
             }
             token.cancel();
         }

@@ -223,6 +223,8 @@ fn what_would_take_effect_is_refused_and_what_would_not_is_a_notice() {
         ("health: {http: [{uri: 'https://h/', headers: {A: [b]}, statuscode: 204}]}", true),
         ("health: {http: [{uri: 'ftp://h/'}]}", false),
         ("health: {http: [{uri: 'http://u:p@h/'}]}", false),
+        ("health: {http: [{uri: 'http://[::1'}]}", false),
+        ("health: {http: [{uri: 'http://:80/'}]}", false),
         ("health: {http: [{uri: 'http://h/', statuscode: 1000}]}", false),
         ("health: {http: [{uri: 'http://h/', headers: {'A b': [c]}}]}", false),
         ("health: {storagedriver: {enabled: false, threshold: x}}", false),

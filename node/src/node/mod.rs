@@ -107,9 +107,9 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         let path = config.http.metrics_path.as_deref();
         let pages = http::Ops::new(readiness.clone(), health.clone(), figures, path);
         let listener = listen::listen(ops)?;
-        services.spawn(http::server::serve(listener, lifecycle.clone(), None, move |request| {
-            pages.clone().handle(request)
-        }));
+        // Of a life of its own: probes and scrapes are answered while requests drain, and nobody waits for them.
+        let serve = http::server::serve(listener, Lifecycle::new(), None, move |request| pages.clone().handle(request));
+        services.spawn(serve);
     }
     let operator = Arc::new(Operator { raft: raft.clone(), readiness: readiness.clone() });
     services.spawn(http::admin::serve(operators, lifecycle.clone(), operator));

@@ -28,6 +28,15 @@ async fn get(address: SocketAddr, path: &str) -> std::io::Result<(String, String
     Ok((head.split(' ').nth(1).unwrap_or_default().to_owned(), body.to_owned()))
 }
 
+/// Waits until a page's body holds a text.
+async fn shows(address: SocketAddr, path: &str, text: &str) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !get(address, path).await.is_ok_and(|(_, body)| body.contains(text)) {
+        assert!(Instant::now() < deadline, "{path} does not show {text}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// Name and type of every metric in the tables of the page.
 fn documented() -> BTreeMap<String, String> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
@@ -68,11 +77,7 @@ async fn docs_list_every_metric_of_a_started_node() {
     let lifecycle = Lifecycle::new();
     let node = run(config, lifecycle.clone());
     let look = async {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while !get(ops, "/readyz").await.is_ok_and(|(status, _)| status == "200") {
-            assert!(Instant::now() < deadline, "not ready");
-            sleep(Duration::from_millis(20)).await;
-        }
+        shows(ops, "/readyz", "ready\n").await;
         let (_, metrics) = get(ops, "/metrics").await.unwrap();
         lifecycle.leave();
         metrics
@@ -85,4 +90,37 @@ async fn docs_list_every_metric_of_a_started_node() {
     let missing: Vec<_> = exported.iter().filter(|(name, kind)| documented.get(*name) != Some(kind)).collect();
     let gone: Vec<_> = documented.keys().filter(|name| !exported.contains_key(*name)).collect();
     assert!(missing.is_empty() && gone.is_empty(), "docs/metrics.md lacks {missing:#?} and has {gone:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_ops_address_answers_while_requests_drain() {
+    let dir = tempfile::tempdir().unwrap();
+    let (public, ops) = (free_address(), free_address());
+    let text = serde_json::json!({
+        "storage": {"filesystem": {"rootdirectory": dir.path().join("store")}},
+        "http": {"addr": public.to_string(), "debug": {"addr": ops.to_string()}},
+    });
+    let config = config::from_yaml(&text.to_string(), []).unwrap().config;
+    let lifecycle = Lifecycle::new();
+    let node = run(config, lifecycle.clone());
+    let look = async {
+        shows(ops, "/readyz", "ready\n").await;
+        let mut upload = TcpStream::connect(public).await.unwrap();
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let head = format!("POST /v2/a/blobs/uploads/?digest={digest} HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\na");
+        upload.write_all(head.as_bytes()).await.unwrap();
+        shows(ops, "/metrics", "flotilla_http_in_flight_requests 1\n").await;
+        lifecycle.leave();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while TcpStream::connect(public).await.is_ok() {
+            assert!(Instant::now() < deadline, "the public address goes on");
+            sleep(Duration::from_millis(20)).await;
+        }
+        let pages = [get(ops, "/livez").await.unwrap(), get(ops, "/readyz").await.unwrap()];
+        drop(upload);
+        pages.map(|(status, _)| status)
+    };
+    let (ended, pages) = tokio::join!(node, look);
+    ended.unwrap();
+    assert_eq!(pages, ["200", "503"]);
 }

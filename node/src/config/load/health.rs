@@ -41,9 +41,11 @@ impl Reader {
         }
         for path in self.elements("health.http", &HTTP_KEYS) {
             let Some(uri) = self.required_at(&path, "uri") else { continue };
-            let rest = uri.strip_prefix("http://").or_else(|| uri.strip_prefix("https://"));
-            let authority = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
-            if authority.is_empty() || authority.contains('@') || !uri.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let parsed = uri.parse::<http::Uri>().ok();
+            let is_sound = (uri.starts_with("http://") || uri.starts_with("https://"))
+                && uri.bytes().all(|byte| byte.is_ascii_graphic());
+            let authority = parsed.as_ref().and_then(|uri| uri.authority()).filter(|_| is_sound);
+            if authority.is_none_or(|authority| authority.host().is_empty() || authority.as_str().contains('@')) {
                 let fix = "write http://host:port/path; a password belongs into `headers`";
                 self.mistake(&format!("{path}.uri"), "expected an http(s) URL without user and password", fix);
             }

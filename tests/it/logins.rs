@@ -38,8 +38,18 @@ const RULES: &str = "access:
     - {repositories: [public/**, team/**], users: [carl], rights: [delete]}
     - {repositories: [bob/**], users: [bob], rights: [pull, push]}
 ";
-/// What a refusal is called by one client or another.
-const REFUSALS: [&str; 6] = ["unauthorized", "401", "denied", "no basic auth", "authentication", "invalid username"];
+/// What a refusal is called by one client or another. The last is what docker says after it was refused by TLS: loopback it takes
+/// for an insecure registry, and tries plain HTTP, too.
+const REFUSALS: [&str; 8] = [
+    "unauthorized",
+    "401",
+    "denied",
+    "no basic auth",
+    "authentication",
+    "authorization failed",
+    "invalid username",
+    "client sent an http request to an https server",
+];
 
 /// A registry over TLS that clients trust.
 struct Stage {
@@ -106,8 +116,8 @@ impl Stage {
     }
 
     async fn every_client(&mut self, test: &str) {
-        let (dir, ca) = (self.dir.path(), self.authority.file("ca.crt"));
-        let skopeo = Tool::new("skopeo", Program::Skopeo, &self.layout, dir, &ca).await.unwrap();
+        let dir = self.dir.path();
+        let skopeo = Tool::new("skopeo", Program::Skopeo, &self.layout, dir).await.unwrap();
         let ann = self.account(ANN).remembered(&self.registry);
         for repository in ["public/app", "team/app"] {
             skopeo.push(&ann, &self.image(repository)).await.unwrap();
@@ -120,11 +130,17 @@ impl Stage {
                 continue;
             }
             let storage = dir.join(program);
-            let tool = Tool::new(program, Program::Containers(program, storage), &self.layout, dir, &ca).await;
+            let tool = Tool::new(program, Program::Containers(program, storage), &self.layout, dir).await;
             self.logs_in(&tool.unwrap()).await;
         }
         if let Some(daemon) = Containerd::start(&format!("{test}: ctr")).await.unwrap() {
-            let tool = Tool::new("ctr", Program::Ctr(&daemon), &self.layout, dir, &ca).await.unwrap();
+            // Without it loopback is asked in plain HTTP.
+            let (registry, hosts) = (&self.registry, dir.join("hosts").join(&self.registry));
+            std::fs::create_dir_all(&hosts).unwrap();
+            let ca = self.authority.file("ca.crt");
+            let text = format!("server = \"https://{registry}\"\n[host.\"https://{registry}\"]\n  ca = \"{ca}\"\n");
+            std::fs::write(hosts.join("hosts.toml"), text).unwrap();
+            let tool = Tool::new("ctr", Program::Ctr(&daemon), &self.layout, dir).await.unwrap();
             self.logs_in(&tool).await;
             daemon.stop().await.unwrap();
         }
@@ -132,7 +148,7 @@ impl Stage {
             for (number, (cli, version)) in clis().iter().enumerate() {
                 println!("{version}");
                 let name = format!("docker{number}");
-                let tool = Tool::new(&name, Program::Docker(&engine, cli), &self.layout, dir, &ca).await.unwrap();
+                let tool = Tool::new(&name, Program::Docker(&engine, cli), &self.layout, dir).await.unwrap();
                 self.logs_in(&tool).await;
             }
             engine.stop().await.unwrap();

@@ -61,12 +61,11 @@ pub struct Tool<'a> {
     /// What it pushes.
     local: String,
     dir: &'a Path,
-    ca: &'a str,
 }
 
 impl<'a> Tool<'a> {
     /// Gives the client the image.
-    pub async fn new(name: &str, program: Program<'a>, layout: &Layout, dir: &'a Path, ca: &'a str) -> Result<Self> {
+    pub async fn new(name: &str, program: Program<'a>, layout: &Layout, dir: &'a Path) -> Result<Self> {
         let local = match &program {
             Program::Docker(engine, cli) => {
                 let tar = dir.join("rootfs.tar");
@@ -83,7 +82,7 @@ impl<'a> Tool<'a> {
                 "local/image:latest".to_owned()
             }
         };
-        let mut tool = Self { name: name.to_owned(), program, local, dir, ca };
+        let mut tool = Self { name: name.to_owned(), program, local, dir };
         if let Program::Containers(..) = tool.program {
             let id = run(tool.containers("pull", None).args(["-q", &layout.source()]), LIMIT).await?;
             id.trim().clone_into(&mut tool.local);
@@ -146,6 +145,8 @@ impl<'a> Tool<'a> {
                 skopeo(account, &format!("docker://{image}"), &format!("oci:{}:v1", back.display()))
             }
             Program::Containers(..) => {
+                // buildah does not ask for what it has.
+                let _ = run(self.containers("rmi", None).args(["--force", image]), LIMIT).await;
                 let mut command = self.containers("pull", Some(account));
                 command.args(["-q", &format!("docker://{image}")]);
                 command
@@ -169,7 +170,8 @@ impl<'a> Tool<'a> {
     async fn ctr(&self, daemon: &Containerd, verb: &[&str], account: &Account, image: &str) -> Result<()> {
         let user = format!("{}:{}", account.user, account.password);
         let user = if account.user.is_empty() { vec![] } else { vec!["--user", user.as_str()] };
-        daemon.ctr(&[verb, &["--tlscacert", self.ca], &user, &[image]].concat()).await.map(drop)
+        let hosts = self.dir.join("hosts").display().to_string();
+        daemon.ctr(&[verb, &["--hosts-dir", &hosts], &user, &[image]].concat()).await.map(drop)
     }
 }
 

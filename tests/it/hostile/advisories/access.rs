@@ -127,8 +127,7 @@ async fn tenants() -> Tenants {
 }
 
 /// What one may ask of a repository.
-fn endpoints(repository: &str, digest: &str, manifest: &str) -> Vec<(&'static str, String)> {
-    let id = "0123456789abcdef0123456789abcdef";
+fn endpoints(repository: &str, digest: &str, manifest: &str, id: &str) -> Vec<(&'static str, String)> {
     let path = |rest: &str| format!("/v2/{repository}/{rest}");
     vec![
         ("GET", path("tags/list")),
@@ -139,7 +138,7 @@ fn endpoints(repository: &str, digest: &str, manifest: &str) -> Vec<(&'static st
         ("HEAD", path(&format!("blobs/{digest}"))),
         ("GET", path(&format!("referrers/{manifest}"))),
         ("POST", path("blobs/uploads/")),
-        ("POST", path(&format!("blobs/uploads/?mount={digest}&from=ann/app"))),
+        ("POST", path(&format!("blobs/uploads/?mount={digest}&from=ann/else"))),
         ("GET", path(&format!("blobs/uploads/{id}"))),
         ("PATCH", path(&format!("blobs/uploads/{id}"))),
         ("PUT", path(&format!("blobs/uploads/{id}?digest={digest}"))),
@@ -159,10 +158,12 @@ async fn no_odd_way_leads_to_what_is_private() {
     let manifest = digest_of(tenants.manifest.as_bytes());
     let nobody = tenants.token("", &["repository:ann/app:pull,push,delete", "registry:catalog:*"]).await;
     let bob = tenants.token("bob", &["repository:ann/app:pull,push,delete"]).await;
+    let opened = tenants.send("ann", Method::POST, "/v2/ann/app/blobs/uploads/").await.expect(202).unwrap();
+    let id = opened.header("location").rsplit('/').next().unwrap();
     // What each answers for a repository that is there must be what it answers for one that is not.
     let answers = async |fields: &str, repository: &str, odd: &dyn Fn(&str) -> String| {
         let mut answers = Vec::new();
-        for (method, path) in endpoints(repository, &tenants.digest, &manifest) {
+        for (method, path) in endpoints(repository, &tenants.digest, &manifest, id) {
             let path = odd(&path);
             let answer = tenants
                 .ask(&format!("{method} {path} {fields}"), &with_body(&format!("{method} {path}"), fields, b""))

@@ -54,10 +54,18 @@ pub fn load(file: Option<&Path>, env: impl IntoIterator<Item = (String, String)>
 
 /// As [`load`], with the source of every value.
 pub fn inspect(file: Option<&Path>, env: impl IntoIterator<Item = (String, String)>) -> Result<Inspected, Mistakes> {
+    inspect_among(file, env, &DEFAULT_FILES)
+}
+
+pub(super) fn inspect_among(
+    file: Option<&Path>,
+    env: impl IntoIterator<Item = (String, String)>,
+    defaults: &[&str],
+) -> Result<Inspected, Mistakes> {
     let env: Vec<(String, String)> = env.into_iter().collect();
     let named = env.iter().find(|(name, value)| name == "REGISTRY_CONFIGURATION_PATH" && !value.is_empty());
     let file = named.map(|(_, path)| PathBuf::from(path)).or_else(|| file.map(Path::to_owned));
-    let file = file.or_else(|| DEFAULT_FILES.iter().map(PathBuf::from).find(|path| path.exists()));
+    let file = file.or_else(|| defaults.iter().map(PathBuf::from).find(|path| path.exists()));
     let unusable = |path: &Path, problem: String, fix: &str| {
         let (value, fix) = (Some(path.display().to_string()), fix.to_owned());
         Mistakes(vec![Mistake { key: "configuration file".to_owned(), value, problem, fix }])
@@ -241,8 +249,9 @@ impl Reader {
             // `0123`, `1e3` and `True` in a variable are meant as written.
             Value::Number(_) | Value::Bool(_) => {
                 let raw = self.origins.iter().rev().find(|(origin, ..)| origin == path);
-                let text = raw.map_or_else(|| value.to_string(), |(.., text)| text.trim().to_owned());
-                if text != value.to_string() {
+                let plain = value.to_string();
+                let text = raw.map_or_else(|| plain.clone(), |(.., text)| text.trim().to_owned());
+                if text != plain {
                     self.uses(path, text.as_str(), Some(path));
                 }
                 Some(text)

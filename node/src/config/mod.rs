@@ -162,6 +162,8 @@ pub struct HttpTls {
     pub key: PathBuf,
     /// `minimumtls`
     pub minimum: TlsVersion,
+    /// `http.http2.disabled`, negated: HTTP/2 is offered
+    pub http2: bool,
     /// `ciphersuites`: numbers of suites of TLS 1.2 (IANA); absent: all there are
     pub suites: Option<Vec<u16>>,
     /// `clientcas` and `clientauth`; absent: clients are not asked for certificates

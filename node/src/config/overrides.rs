@@ -29,7 +29,7 @@ pub(super) fn apply(tree: &mut Value, env: impl IntoIterator<Item = (String, Str
     let (links, variables): (Vec<_>, Vec<_>) = variables.into_iter().partition(|(name, text)| service_link(name, text));
     if !links.is_empty() {
         let key = links.into_iter().map(|(name, _)| name).collect::<Vec<_>>().join(", ");
-        let text = "so Kubernetes tells of a Service, and it is no setting".to_owned();
+        let text = "this is how Kubernetes tells of a Service, and no setting".to_owned();
         applied.notices.push(Notice { key, text });
     }
     scalar_sections(tree);

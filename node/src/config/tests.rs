@@ -155,6 +155,7 @@ fn what_would_take_effect_is_refused_and_what_would_not_is_a_notice() {
         ("http: {relativeurls: false}", true),
         ("http: {host: 'https://x'}", true),
         ("http: {host: x}", false),
+        ("http: {host: 'x:5000'}", false),
         ("http: {prefix: /}", true),
         ("http: {prefix: /x}", true),
         ("http: {prefix: /x/y/}", true),
@@ -292,6 +293,8 @@ fn health_checks_are_those_of_registry_2() {
     assert_eq!((tcp.name.as_str(), tcp.pace), ("h:1", seconds(1, 3, 1)));
     assert!(config.storage.read_only && config.http.metrics_path.is_none());
     assert!(!format!("{config:?}").contains("hush"));
+    let odd = loaded("storage: {filesystem: }\nhealth: {tcp: [{addr: 'h:1', treshold: 1}]}", &[]).unwrap().notices;
+    assert!(odd.iter().any(|notice| notice.key == "health.tcp.0.treshold"), "{odd:?}");
 
     let defaults = loaded("storage: {filesystem: }", &[]).unwrap().config;
     assert_eq!(defaults.health.storage, Some(seconds(10, 10, 3)));
@@ -450,7 +453,7 @@ fn the_outside_of_the_registry_is_read_as_it_is_written_in_the_field() {
     assert_eq!(http.trusted_proxies.unwrap(), ["10.0.0.1".parse().unwrap()]);
     for host in [
         "registry.example.com",
-        "//x",
+        "registry.example.com:5000",
         "ftp://x",
         "https://",
         "https://u:p@x",

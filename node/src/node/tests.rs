@@ -45,11 +45,26 @@ fn documented() -> BTreeMap<String, String> {
 async fn docs_list_every_metric_of_a_started_node() {
     let dir = tempfile::tempdir().unwrap();
     let ops = free_address();
-    let text = format!(
-        "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '127.0.0.1:0', debug: {{addr: '{ops}'}}}}\n",
-        dir.path().display()
-    );
-    let config = config::from_yaml(&text, []).unwrap().config;
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let signed = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    // Everything on that has figures of its own.
+    let text = serde_json::json!({
+        "storage": {"filesystem": {"rootdirectory": dir.path().join("store")}},
+        "http": {
+            "addr": "127.0.0.1:0",
+            "debug": {"addr": ops.to_string()},
+            "tls": {
+                "certificate": file("tls.crt", &signed.cert.pem()),
+                "key": file("tls.key", &signed.signing_key.serialize_pem()),
+            },
+        },
+        "audit": {"enabled": true, "path": dir.path().join("audit.log")},
+    });
+    let config = config::from_yaml(&text.to_string(), []).unwrap().config;
     let lifecycle = Lifecycle::new();
     let node = run(config, lifecycle.clone());
     let look = async {

@@ -55,8 +55,8 @@ impl AppendFile {
             (whole, error)
         };
         if self.torn {
-            match self.file.write(b"\n") {
-                Ok(_) => self.torn = false,
+            match self.file.write_all(b"\n") {
+                Ok(()) => self.torn = false,
                 Err(error) => return Err((0, error)),
             }
         }

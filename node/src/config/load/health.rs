@@ -5,6 +5,7 @@ use crate::config::{Check, Checked, Health, HttpService, Pace, address, value};
 use serde_json::Value;
 use std::time::Duration;
 
+const HTTP_KEYS: [&str; 6] = ["uri", "headers", "statuscode", "timeout", "interval", "threshold"];
 /// Checks of one node.
 const CHECKS_MAX: usize = 64;
 /// Between two looks, if the file does not say; also how long one look may take.
@@ -18,18 +19,27 @@ impl Reader {
     pub(super) fn health(&self) -> Health {
         let enabled = self.boolean("health.storagedriver.enabled", true);
         let interval = Some(self.duration("health.storagedriver.interval", INTERVAL)).filter(|time| !time.is_zero());
-        self.set("health.storagedriver.threshold");
+        if self.set("health.storagedriver.threshold").is_none() {
+            self.uses("health.storagedriver.threshold", 3, None);
+        }
         let threshold = self.number_at("health.storagedriver.threshold", 3, u32::MAX);
         let storage =
             Pace { interval: paced(interval.unwrap_or(INTERVAL)), timeout: INTERVAL, threshold: threshold.max(1) };
+        for (path, value) in [
+            ("health.storagedriver.interval", Value::from(value::printed(storage.interval))),
+            ("health.storagedriver.threshold", Value::from(storage.threshold)),
+        ] {
+            let from = self.get(path).is_some_and(|value| !value.is_null()).then_some(path);
+            self.uses(path, value, from);
+        }
 
         let mut checks = Vec::new();
-        for path in self.elements("health.file") {
+        for path in self.elements("health.file", &["file", "interval"]) {
             let Some(file) = self.required_at(&path, "file") else { continue };
             let pace = Pace { timeout: INTERVAL, threshold: 1, ..self.pace(&path) };
             checks.push((path, Check { name: file.clone(), what: Checked::File(file.into()), pace }));
         }
-        for path in self.elements("health.http") {
+        for path in self.elements("health.http", &HTTP_KEYS) {
             let Some(uri) = self.required_at(&path, "uri") else { continue };
             let rest = uri.strip_prefix("http://").or_else(|| uri.strip_prefix("https://"));
             let authority = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
@@ -44,7 +54,7 @@ impl Reader {
             let pace = self.pace(&path);
             checks.push((path, Check { name: uri, what: Checked::Http(service), pace }));
         }
-        for path in self.elements("health.tcp") {
+        for path in self.elements("health.tcp", &["addr", "timeout", "interval", "threshold"]) {
             let Some(addr) = self.required_at(&path, "addr") else { continue };
             if address::split(&addr).is_none_or(|(host, _)| host.is_empty()) {
                 self.mistake(&format!("{path}.addr"), "expected an address", "write `host:port` or `[ipv6]:port`");
@@ -63,11 +73,19 @@ impl Reader {
         Health { storage: enabled.then_some(storage), checks: checks.into_iter().map(|(_, check)| check).collect() }
     }
 
-    /// The paths of a list's elements.
-    fn elements(&self, path: &'static str) -> Vec<String> {
+    /// The paths of a list's elements, which have these keys.
+    fn elements(&self, path: &'static str, keys: &[&str]) -> Vec<String> {
         match self.set(path) {
             None => Vec::new(),
-            Some(Value::Array(items)) => (0..items.len()).map(|n| format!("{path}.{n}")).collect(),
+            Some(Value::Array(items)) => {
+                for (n, item) in items.iter().enumerate() {
+                    let names = item.as_object().into_iter().flat_map(|map| map.keys());
+                    for name in names.filter(|name| !keys.contains(&name.as_str())) {
+                        self.notice(&format!("{path}.{n}.{name}"), "there is no such setting");
+                    }
+                }
+                (0..items.len()).map(|n| format!("{path}.{n}")).collect()
+            }
             Some(_) => {
                 self.mistake(path, "expected a list", "write `- ` before each check");
                 Vec::new()

@@ -38,7 +38,7 @@ impl Reader {
     }
 
     fn metrics_path(&self) -> Option<String> {
-        let path = self.text("http.debug.prometheus.path").unwrap_or("/metrics".to_owned());
+        let path = self.text_or("http.debug.prometheus.path", "/metrics");
         if !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte)) {
             self.mistake("http.debug.prometheus.path", "expected a path", "write `/metrics`");
         }
@@ -90,7 +90,7 @@ impl Reader {
                 items.iter().map(|item| item.as_str().unwrap_or_default().to_owned()).collect()
             }
             Some(_) => {
-                let text = self.text("http.trustedproxies").unwrap_or_default();
+                let text = self.text("http.trustedproxies")?;
                 text.split([',', ' ']).filter(|text| !text.is_empty()).map(str::to_owned).collect()
             }
         };

@@ -23,7 +23,8 @@ impl Reader {
             let fix = "name http.tls.certificate and http.tls.key";
             self.mistake(AUTHORITIES, "clients show certificates only where there is TLS", fix);
         }
-        Some(HttpTls { certificate: certificate?, key: key?, minimum, suites, clients })
+        let http2 = !self.boolean("http.http2.disabled", false);
+        Some(HttpTls { certificate: certificate?, key: key?, minimum, http2, suites, clients })
     }
 
     fn minimum(&self) -> TlsVersion {

@@ -82,13 +82,18 @@ fn other_directory_and_a_file_of_ones_own() {
 
 #[test]
 fn without_a_file_the_driver_comes_by_a_variable_or_the_start_is_refused() {
-    if DEFAULT_FILES.iter().any(|file| std::path::Path::new(file).exists()) {
-        return; // This machine has a registry of its own.
-    }
-    let mistakes = load(None, []).unwrap_err();
+    use crate::config::load::inspect_among;
+    let mistakes = inspect_among(None, [], &["/no/such/file"]).unwrap_err();
     assert!(mistakes.to_string().contains("there is no configuration file"), "{mistakes}");
     let driver = ("REGISTRY_STORAGE".to_owned(), "filesystem".to_owned());
-    assert_eq!(load(None, [driver]).unwrap().config.http.addr, ":5000");
+    let started = inspect_among(None, [driver], &["/no/such/file"]).unwrap();
+    assert!(started.file.is_none() && started.loaded.config.http.addr == ":5000");
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.yml");
+    std::fs::write(&file, FILE).unwrap();
+    let found = inspect_among(None, [], &["/no/such/file", file.to_str().unwrap()]).unwrap();
+    assert_eq!(found.file, Some(file));
 }
 
 #[test]

@@ -70,7 +70,7 @@ pub(in crate::http) fn line(
             _ => "failed",
         },
         status: status.as_u16(),
-        user: who.name().map(|name| cut(name)),
+        user: who.name().map(cut),
         auth: who.caller().map_or_else(|| scheme(head), Caller::method),
         from: head.extensions.get::<Client>().map(|client| client.0),
         method: cut(head.method.as_str()),

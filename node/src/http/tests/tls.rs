@@ -17,10 +17,14 @@ pub(super) struct Secure {
 
 /// A certificate and its key, in files.
 pub(super) fn config(certificate: PathBuf, key: PathBuf, minimum: TlsVersion) -> HttpTls {
-    HttpTls { certificate, key, minimum, suites: None, clients: None }
+    HttpTls { certificate, key, minimum, http2: true, suites: None, clients: None }
 }
 
 async fn secure(minimum: TlsVersion) -> Secure {
+    secured(|config| HttpTls { minimum, ..config }).await
+}
+
+async fn secured(settings: impl FnOnce(HttpTls) -> HttpTls) -> Secure {
     let dir = tempfile::tempdir().unwrap();
     let signed = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let (certificate, key) = (dir.path().join("c.pem"), dir.path().join("k.pem"));
@@ -28,18 +32,21 @@ async fn secure(minimum: TlsVersion) -> Secure {
     std::fs::write(&key, signed.signing_key.serialize_pem()).unwrap();
     let mut roots = rustls::RootCertStore::empty();
     roots.add(signed.cert.der().clone()).unwrap();
-    let reloader = Reloader::open(config(certificate, key, minimum), tls::Metrics::default()).unwrap();
+    let reloader =
+        Reloader::open(settings(config(certificate, key, TlsVersion::Tls12)), tls::Metrics::default()).unwrap();
     serving(reloader.acceptor(), roots).await
 }
 
-/// A registry behind TLS, for clients that trust `roots`.
+/// A registry behind TLS, for clients that trust `roots`. Addresses in its answers are absolute.
 pub(super) async fn serving(acceptor: Acceptor, roots: rustls::RootCertStore) -> Secure {
     let mut cluster = Cluster::of(0).await;
     let shared: Arc<dyn MetadataStore> = cluster.metadata.clone();
     let blobs = Arc::new(cluster.blobs.clone());
     let registry = Registry::new(shared, blobs, cluster.lifecycle.clone(), Settings::default());
     let metrics = Metrics::new(&mut prometheus_client::registry::Registry::default());
-    let front = Front::new(Setup::new(registry, cluster.readiness.subscribe(), metrics));
+    let http = crate::config::from_yaml("{storage: filesystem, http: {relativeurls: false}}", []).unwrap().config.http;
+    let setup = Setup::new(registry, cluster.readiness.subscribe(), metrics);
+    let front = Front::new(Setup { origins: crate::http::Origins::from(&http), ..setup });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     cluster.nodes.push(listener.local_addr().unwrap());
     let settings = Listener { tls: Some(acceptor), ..Listener::default() };
@@ -116,6 +123,34 @@ async fn bytes_go_both_ways_over_tls() {
     let mut answers = Vec::new();
     stream.read_to_end(&mut answers).await.unwrap();
     assert!(answers.starts_with(b"HTTP/1.1 201 ") && answers.ends_with(&bytes), "{} bytes", answers.len());
+}
+
+#[tokio::test]
+async fn http2_is_not_offered_where_it_is_switched_off() {
+    let secure = secured(|config| HttpTls { http2: false, ..config }).await;
+    let stream = secure.connect(&[&rustls::version::TLS13], &["h2", "http/1.1"]).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+}
+
+#[tokio::test]
+async fn whole_addresses_have_the_scheme_of_the_connection() {
+    let secure = secure(TlsVersion::Tls12).await;
+    let mut stream = secure.connect(&[&rustls::version::TLS13], &[]).await.unwrap();
+    let post = b"POST /v2/a/blobs/uploads/ HTTP/1.1\r\nhost: r:5000\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    stream.write_all(post).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("\r\nlocation: https://r:5000/v2/a/blobs/uploads/"), "{answer}");
+
+    // HTTP/2 has no Host, but says the same.
+    let stream = secure.connect(&[&rustls::version::TLS13], &["h2"]).await.unwrap();
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, TokioIo::new(stream)).await.unwrap();
+    secure.cluster.lifecycle.spawn(connection);
+    let request = Request::post("https://r:5000/v2/a/blobs/uploads/").body(Full::new(Bytes::new())).unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+    let location = answer.headers()["location"].to_str().unwrap();
+    assert!(location.starts_with("https://r:5000/v2/a/blobs/uploads/"), "{location}");
 }
 
 #[tokio::test]

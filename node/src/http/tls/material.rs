@@ -45,7 +45,8 @@ impl Material {
             None => builder.with_no_client_auth(),
         };
         let mut server = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
-        server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let protocols: &[&str] = if config.http2 { &["h2", "http/1.1"] } else { &["http/1.1"] };
+        server.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         Ok(Self { server: Arc::new(server), not_after })
     }
 }
@@ -78,7 +79,9 @@ fn pair(
     let fits = |chain: &[CertificateDer<'static>]| CertifiedKey::new(chain.to_vec(), key.clone()).keys_match();
     match fits(&chain) {
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(CertifiedKey::new(chain, key)),
-        Err(Error::InconsistentKeys(_)) if chain.iter().skip(1).any(|other| fits(&[other.clone()]).is_ok()) => {
+        Err(Error::InconsistentKeys(_))
+            if chain.iter().skip(1).any(|other| fits(std::slice::from_ref(other)).is_ok()) =>
+        {
             bail!("the key fits another certificate than the first one of the file: put the server's own first")
         }
         Err(error) => Err(anyhow!(error).context("the certificate and the key do not fit")),

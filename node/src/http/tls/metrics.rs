@@ -20,6 +20,9 @@ impl Metrics {
     /// Registers the figures.
     pub fn new(registry: &mut Registry) -> Self {
         let metrics = Self::default();
+        for result in ["replaced", "refused"] {
+            drop(metrics.reloads.get_or_create(&Looked { result }));
+        }
         let tls = registry.sub_registry_with_prefix("flotilla_http_tls");
         let help = "Changes of the files of TLS that were taken over, or refused because they do not fit";
         tls.register("reloads", help, metrics.reloads.clone());

@@ -60,14 +60,6 @@ pub(super) fn split(token: &str) -> Result<Parts<'_>, TokenError> {
     Ok(Parts { header, payload, signature, signed })
 }
 
-/// Whether a token claims to be of the cluster's own service, and so is verified by it and by nobody else.
-pub fn is_own(token: &str) -> bool {
-    let header = token.split('.').next().and_then(read_header);
-    header.is_some_and(|header| {
-        header.typ.is_some_and(|typ| typ == TYPE) || header.kid.is_some_and(|kid| kid.starts_with(KID_PREFIX))
-    })
-}
-
 /// Whether some key could have made this header, letter by letter.
 pub(super) fn is_well_formed(encoded: &str) -> Result<(), TokenError> {
     let header = read_header(encoded).ok_or(TokenError::Malformed)?;

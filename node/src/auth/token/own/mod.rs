@@ -24,8 +24,6 @@ use std::{
 };
 use tokio::time::Instant;
 
-pub use form::is_own;
-
 /// Shortest life of a token: clients take no less for granted.
 pub const LIFE_MIN: Duration = Duration::from_secs(60);
 /// Longest life of a token.

@@ -401,6 +401,12 @@ async fn plain(test: &str, book: &Book, place: &Place) {
 }
 
 async fn rotate(book: &Book, place: &Place) {
+    let token = async |user: &str| {
+        let asked =
+            format!("curl -s -u '{user}' 'https://{SECURE}/auth/token?scope=repository:team/app:pull' | jq -r .token");
+        place.sh(&asked).await.unwrap().trim().to_owned()
+    };
+    let (anns, bobs) = (token("ann:secret").await, token("bob:b:öb").await);
     place.sh(book.block("rotate")).await.unwrap();
     let status = async |user: &str| {
         let asked = format!("curl -s -o /dev/null -w '%{{http_code}}' -u '{user}' https://{SECURE}/auth/token");
@@ -412,4 +418,9 @@ async fn rotate(book: &Book, place: &Place) {
     .await;
     assert_eq!(status("ann:s€:crét").await, "200");
     assert_eq!(status("bob:b:öb").await, "401");
+    // The token of who is still a user goes on.
+    for (token, status) in [(anns, "200"), (bobs, "401")] {
+        let asked = format!("curl -s -o /dev/null -w '%{{http_code}}' -H 'Authorization: Bearer {token}'");
+        assert_eq!(place.sh(&format!("{asked} https://{SECURE}/v2/team/app/tags/list")).await.unwrap(), status);
+    }
 }

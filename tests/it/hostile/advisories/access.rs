@@ -341,6 +341,10 @@ async fn an_upload_is_reached_by_those_who_may_push_to_its_repository() {
             assert_eq!(answer.status, expected, "{user}: {method} {path}");
         }
     }
+    // Where both may push, both may go on.
+    let opened = tenants.send("ann", Method::POST, "/v2/shared/app/blobs/uploads/").await.expect(202).unwrap();
+    let shared = path_of(opened.header("location"));
+    tenants.send("bob", Method::GET, &shared).await.expect(204).unwrap();
     let end = with_digest(&location, &tenants.digest);
     let ann = authorization("ann").unwrap();
     let headers = [("authorization", ann.as_str())];

@@ -32,6 +32,8 @@ const REMEMBERED_MAX: usize = 10_000;
 const FRESH: Duration = Duration::from_secs(1);
 /// Attempts that wait for their turn or for the end of their delay, at most: also those whose clients are gone.
 const WAITING_MAX: usize = 64;
+/// Requests that wait for these attempts, at most: a part of those that a node answers at once.
+const ASKING_MAX: usize = 1_024;
 /// Cost of the hash that stands in for users who do not exist, if the file has none.
 const COST: u32 = 10;
 
@@ -43,6 +45,7 @@ pub struct Htpasswd {
     key: [u8; 32],
     verified: Mutex<HashMap<[u8; 32], Verified>>,
     verifying: Arc<Semaphore>,
+    asking: Semaphore,
     waiting: Semaphore,
     delayed: Semaphore,
     /// Held by the one who looks at the file.
@@ -94,6 +97,7 @@ impl Htpasswd {
             key: rand::random(),
             verified: Mutex::default(),
             verifying: Arc::new(Semaphore::new(parallel)),
+            asking: Semaphore::new(ASKING_MAX),
             waiting: Semaphore::new(WAITING_MAX),
             delayed: Semaphore::new(WAITING_MAX),
             looking: tokio::sync::Mutex::default(),
@@ -113,11 +117,13 @@ impl Htpasswd {
         if let Some(matches) = matches.get() {
             return matches.then_some(()).ok_or(NotVerified::Wrong);
         }
+        let _asks = self.asking.try_acquire().map_err(|_| NotVerified::Busy)?;
         // Who sends the same password at the same time, as the many requests of one pull do, shares the attempt and its place.
         let attempt = || async {
             let delay = self.delays.of(user, client);
             if !delay.is_zero() {
                 let _place = self.delayed.try_acquire().map_err(|_| NotVerified::Busy)?;
+                let _among_its_own = self.delays.place(user, client).ok_or(NotVerified::Busy)?;
                 sleep(delay).await;
             }
             let _place = self.waiting.try_acquire().map_err(|_| NotVerified::Busy)?;
@@ -378,11 +384,44 @@ mod tests {
         assert_eq!(users.delays.of("ann", None), Duration::ZERO, "one failure, not {}", wrong.len());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn who_guesses_many_passwords_at_once_waits_all_the_same() {
+        let file = file(&line("ann", "one"));
+        let users = Htpasswd::open(file.path(), 1).unwrap();
+        (0..10).for_each(|_| users.delays.failed("ann", None));
+        (0..10).for_each(|_| users.delays.failed("bob", None));
+        let guesses: Vec<_> = (0..WAITING_MAX).map(|n| n.to_string()).collect();
+        let guesses = guesses.iter().map(|guess| users.verify("ann", guess, None));
+        let (guesses, bob) = tokio::join!(futures_util::future::join_all(guesses), users.verify("bob", "x", None));
+        assert_eq!(bob, Err(NotVerified::Wrong), "not pushed out by those who guess for another");
+        assert_eq!(guesses.iter().filter(|guess| **guess == Err(NotVerified::Wrong)).count(), 8);
+        assert!(guesses.iter().all(|guess| matches!(guess, Err(NotVerified::Wrong | NotVerified::Busy))));
+    }
+
     #[tokio::test]
     async fn attempts_that_wait_are_bounded() {
         let file = file(&line("ann", "one"));
         let users = Htpasswd::open(file.path(), 1).unwrap();
-        let _places = users.waiting.acquire_many(WAITING_MAX as u32).await.unwrap();
+        let places = users.waiting.acquire_many(WAITING_MAX as u32).await.unwrap();
         assert_eq!(users.verify("ann", "one", None).await, Err(NotVerified::Busy));
+        drop(places);
+        let _turn = users.verifying.acquire().await.unwrap();
+        let (asked, refused) = (tokio::sync::mpsc::unbounded_channel(), ASKING_MAX / 4);
+        let ask = |_| async {
+            let result = users.verify("ann", "two", None).await;
+            let _ = asked.0.send(result);
+        };
+        let all = futures_util::future::join_all((0..ASKING_MAX + refused).map(ask));
+        let mut results = asked.1;
+        let first = async {
+            for _ in 0..refused {
+                assert_eq!(results.recv().await, Some(Err(NotVerified::Busy)));
+            }
+            assert!(results.try_recv().is_err(), "the others wait");
+        };
+        tokio::select! {
+            _ = all => unreachable!("nobody has a turn"),
+            () = first => {}
+        }
     }
 }

@@ -406,13 +406,12 @@ mod tests {
         assert_eq!(users.verify("ann", "one", None).await, Err(NotVerified::Busy));
         drop(places);
         let _turn = users.verifying.acquire().await.unwrap();
-        let (asked, refused) = (tokio::sync::mpsc::unbounded_channel(), ASKING_MAX / 4);
+        let ((asked, mut results), refused) = (tokio::sync::mpsc::unbounded_channel(), ASKING_MAX / 4);
         let ask = |_| async {
             let result = users.verify("ann", "two", None).await;
-            let _ = asked.0.send(result);
+            let _ = asked.send(result);
         };
         let all = futures_util::future::join_all((0..ASKING_MAX + refused).map(ask));
-        let mut results = asked.1;
         let first = async {
             for _ in 0..refused {
                 assert_eq!(results.recv().await, Some(Err(NotVerified::Busy)));

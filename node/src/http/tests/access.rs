@@ -334,7 +334,8 @@ async fn what_a_mount_costs_does_not_tell_what_other_repositories_hold() {
     let counting = Arc::new(Counting(cluster.metadata.clone(), Default::default()));
     let blobs = Arc::new(cluster.blobs.clone());
     let registry = Registry::new(counting.clone(), blobs, cluster.lifecycle.clone(), Settings::default());
-    let from = |name: &str| Source::Repository(Policy::open().grant(&Caller::Anonymous, &name.parse().unwrap()).unwrap());
+    let from =
+        |name: &str| Source::Repository(Policy::open().grant(&Caller::Anonymous, &name.parse().unwrap()).unwrap());
     let to = Policy::open().grant(&Caller::Anonymous, &"team/app".parse().unwrap()).unwrap();
     for (source, digest, size, proposals) in [
         ("public/app", held, None, 0),

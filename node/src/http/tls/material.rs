@@ -79,7 +79,9 @@ fn pair(
     let fits = |chain: &[CertificateDer<'static>]| CertifiedKey::new(chain.to_vec(), key.clone()).keys_match();
     match fits(&chain) {
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(CertifiedKey::new(chain, key)),
-        Err(Error::InconsistentKeys(_)) if chain.iter().skip(1).any(|other| fits(std::slice::from_ref(other)).is_ok()) => {
+        Err(Error::InconsistentKeys(_))
+            if chain.iter().skip(1).any(|other| fits(std::slice::from_ref(other)).is_ok()) =>
+        {
             bail!("the key fits another certificate than the first one of the file: put the server's own first")
         }
         Err(error) => Err(anyhow!(error).context("the certificate and the key do not fit")),

@@ -107,7 +107,8 @@ async fn the_ops_address_answers_while_requests_drain() {
         shows(ops, "/readyz", "ready\n").await;
         let mut upload = TcpStream::connect(public).await.unwrap();
         let digest = format!("sha256:{}", "0".repeat(64));
-        let head = format!("POST /v2/a/blobs/uploads/?digest={digest} HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\na");
+        let head =
+            format!("POST /v2/a/blobs/uploads/?digest={digest} HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\na");
         upload.write_all(head.as_bytes()).await.unwrap();
         shows(ops, "/metrics", "flotilla_http_in_flight_requests 1\n").await;
         lifecycle.leave();

@@ -94,7 +94,13 @@ impl AppendFile {
     fn report(&mut self, lost: u64, error: &io::Error) {
         if self.reported.is_none_or(|at| at.elapsed() >= REPORT_INTERVAL) {
             self.reported = Some(Instant::now());
-            error!(path = %self.path.display(), %error, lost, "cannot write lines to a file; they are lost");
+            let path = self.path.display();
+            match lost {
+                0 => {
+                    error!(%path, %error, "cannot make a file of lines anew; they go on into the one that was there before")
+                }
+                _ => error!(%path, %error, lost, "cannot write lines to a file; they are lost"),
+            }
         }
     }
 }

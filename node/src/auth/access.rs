@@ -48,6 +48,8 @@ pub enum Realm {
     Url(String),
     /// At this path below the registry's own URL.
     Here(String),
+    /// At this path of the host that the client asked.
+    Host(String),
 }
 
 /// Who signs tokens.
@@ -179,11 +181,11 @@ impl Access {
         self.tokens.is_some()
     }
 
-    /// What a client that lacks a permission is told to do; nothing if credentials would not help. `origin` is the registry's
-    /// own URL as the client sees it, without a slash at its end.
-    pub fn challenge(&self, origin: &str, wanted: &[Resource], flaw: Option<TokenFlaw>) -> Option<String> {
+    /// What a client that lacks a permission is told to do; nothing if credentials would not help. `host` is the registry's
+    /// scheme and authority as the client sees them, `prefix` what comes before its paths, without a slash at its end.
+    pub fn challenge(&self, host: &str, prefix: &str, wanted: &[Resource], flaw: Option<TokenFlaw>) -> Option<String> {
         match (&self.tokens, &self.passwords) {
-            (Some(tokens), _) => Some(tokens.challenge(origin, wanted, flaw)),
+            (Some(tokens), _) => Some(tokens.challenge(host, prefix, wanted, flaw)),
             (None, Some(passwords)) => Some(passwords.challenge()),
             (None, None) => None,
         }
@@ -202,10 +204,11 @@ impl Passwords {
 }
 
 impl Tokens {
-    fn challenge(&self, origin: &str, wanted: &[Resource], flaw: Option<TokenFlaw>) -> String {
+    fn challenge(&self, host: &str, prefix: &str, wanted: &[Resource], flaw: Option<TokenFlaw>) -> String {
         let realm = match &self.realm {
             Realm::Url(url) => url.clone(),
-            Realm::Here(path) => format!("{origin}{path}"),
+            Realm::Here(path) => format!("{host}{prefix}{path}"),
+            Realm::Host(path) => format!("{host}{path}"),
         };
         let mut text = format!("Bearer realm=\"{}\",service=\"{}\"", quotable(&realm), quotable(&self.service));
         // Writing to a text cannot fail.
@@ -278,13 +281,16 @@ mod tests {
             (&wanted[..0], Some(TokenFlaw::Invalid), ",error=\"invalid_token\""),
         ] {
             let start = "Bearer realm=\"https://r.example/x/auth/token\",service=\"the registry\"";
-            let challenge = here.challenge("https://r.example/x", wanted, flaw).unwrap();
+            let challenge = here.challenge("https://r.example", "/x", wanted, flaw).unwrap();
             assert_eq!(challenge, format!("{start}{expected}"));
         }
         let elsewhere = access(Realm::Url("https://auth.example/t?x".into()));
-        let challenge = elsewhere.challenge("https://r.example", &[], None).unwrap();
+        let challenge = elsewhere.challenge("https://r.example", "/x", &[], None).unwrap();
         assert!(challenge.starts_with("Bearer realm=\"https://auth.example/t?x\","), "{challenge}");
-        assert_eq!(Access::open().challenge("https://r.example", &wanted, None), None);
+        assert_eq!(Access::open().challenge("https://r.example", "/x", &wanted, None), None);
+        let redirected =
+            access(Realm::Host("/auth/token/".into())).challenge("https://r.example", "/x", &[], None).unwrap();
+        assert!(redirected.starts_with("Bearer realm=\"https://r.example/auth/token/\","), "{redirected}");
     }
 
     #[test]

@@ -249,8 +249,9 @@ impl Reader {
             // `0123`, `1e3` and `True` in a variable are meant as written.
             Value::Number(_) | Value::Bool(_) => {
                 let raw = self.origins.iter().rev().find(|(origin, ..)| origin == path);
-                let text = raw.map_or_else(|| value.to_string(), |(.., text)| text.trim().to_owned());
-                if text != value.to_string() {
+                let plain = value.to_string();
+                let text = raw.map_or_else(|| plain.clone(), |(.., text)| text.trim().to_owned());
+                if text != plain {
                     self.uses(path, text.as_str(), Some(path));
                 }
                 Some(text)

@@ -155,6 +155,7 @@ fn what_would_take_effect_is_refused_and_what_would_not_is_a_notice() {
         ("http: {relativeurls: false}", true),
         ("http: {host: 'https://x'}", true),
         ("http: {host: x}", false),
+        ("http: {host: 'x:5000'}", false),
         ("http: {prefix: /}", true),
         ("http: {prefix: /x}", true),
         ("http: {prefix: /x/y/}", true),
@@ -452,7 +453,7 @@ fn the_outside_of_the_registry_is_read_as_it_is_written_in_the_field() {
     assert_eq!(http.trusted_proxies.unwrap(), ["10.0.0.1".parse().unwrap()]);
     for host in [
         "registry.example.com",
-        "//x",
+        "registry.example.com:5000",
         "ftp://x",
         "https://",
         "https://u:p@x",

@@ -2,6 +2,7 @@
 //! give up on 403.
 
 use super::error::{self, Error};
+use super::origin::Origin;
 use super::v2::endpoint::Endpoint;
 use super::{body::Body, headers, query::Query};
 use crate::auth::{Access, Caller, NotVerified, Resource, TokenFlaw};
@@ -36,7 +37,7 @@ pub fn wanted(endpoint: &Endpoint, head: &Parts) -> Vec<Resource> {
 pub fn respond(
     error: &Error,
     access: &Access,
-    origin: &str,
+    origin: &Origin<'_>,
     wanted: &[Resource],
     caller: Option<&Caller>,
 ) -> Response<Body> {
@@ -49,7 +50,7 @@ pub fn respond(
         (_, Some(Caller::Guest(_) | Caller::Bearer(_))) => Some(TokenFlaw::InsufficientScope),
         _ => None,
     };
-    if let Some(challenge) = access.challenge(origin, wanted, flaw) {
+    if let Some(challenge) = access.challenge(&origin.host_of_realm(), origin.prefix, wanted, flaw) {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, headers::value(challenge));
     }
     response

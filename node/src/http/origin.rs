@@ -107,11 +107,11 @@ impl Origin<'_> {
         format!("{}://{}{}{path}", self.scheme, self.authority, self.prefix)
     }
 
-    /// What the realm of a challenge begins with: there clients show their passwords, which must not leave TLS because nobody
-    /// told us of the proxy that ends it. So far a stranger may be believed: it is only answered itself.
-    pub fn realm(&self) -> String {
+    /// Scheme and authority of the realm of a challenge: there clients show their passwords, which must not leave TLS because
+    /// nobody told us of the proxy that ends it. So far a stranger may be believed: it is only answered itself.
+    pub fn host_of_realm(&self) -> String {
         let scheme = if self.perhaps_https { "https" } else { self.scheme };
-        Origin { scheme, ..*self }.url("")
+        format!("{scheme}://{}", self.authority)
     }
 
     /// The same without scheme and host.

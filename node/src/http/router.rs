@@ -268,7 +268,7 @@ impl Front {
             Err(error) if error::is_about_caller(&error) => {
                 debug!("not permitted: {}", error::with_causes(&error));
                 let wanted = challenge::wanted(endpoint, head);
-                Ok(challenge::respond(&error, access, &origin.realm(), &wanted, caller.as_ref().ok()))
+                Ok(challenge::respond(&error, access, origin, &wanted, caller.as_ref().ok()))
             }
             result => result,
         }

@@ -32,7 +32,7 @@ pub(super) fn open(config: &Config) -> anyhow::Result<Access> {
 
 fn tokens(config: &TokenAuth) -> anyhow::Result<Tokens> {
     let verifier = Arc::new(External::open(config).context("auth.token")?);
-    let realm = config.redirect_path.clone().map_or_else(|| Realm::Url(config.realm.clone()), Realm::Here);
+    let realm = config.redirect_path.clone().map_or_else(|| Realm::Url(config.realm.clone()), Realm::Host);
     Ok(Tokens { verifier, realm, service: config.service.clone(), signer: Signer::External })
 }
 

@@ -13,7 +13,7 @@ mod tests;
 
 use crate::{
     blobstore::{self, BlobStore},
-    config::Config,
+    config::{Config, Driver},
     health::{self, Health},
     http,
     lifecycle::{Lifecycle, Readiness},
@@ -59,6 +59,9 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let (say, readiness) = watch::channel(Readiness::Starting("opening the stores".into()));
     let mut figures = telemetry::metrics::registry();
 
+    if let Driver::Filesystem(filesystem) = &config.storage.driver {
+        store_marker::refuse_distribution(&filesystem.root_directory)?;
+    }
     raft::make_dir(&config.data_dir).with_context(|| format!("cannot create {}", config.data_dir.display()))?;
     let spill = config.data_dir.join("spill");
     std::fs::create_dir_all(&spill).with_context(|| format!("cannot create {}", spill.display()))?;

@@ -35,8 +35,8 @@ health:
     interval: 10s
     threshold: 3
 ";
-/// Keys of that file that get a notice.
-pub const NOTICES: [&str; 3] = ["health.storagedriver", "log.fields", "storage.cache"];
+/// The key of that file that gets a notice.
+pub const NOTICES: [&str; 1] = ["storage.cache"];
 
 /// A registry as a guide starts it.
 pub struct Guide {
@@ -90,6 +90,10 @@ impl Guide {
 
     pub async fn start_with(mut self, arguments: &[&str], notices: &[&str]) -> Self {
         std::fs::write(self.dir.path().join("config.yml"), &self.file).unwrap();
+        let mut check = Command::new(&self.program);
+        check.args(["config", "check", &self.path("config.yml")]);
+        check.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        run(&mut check, LIMIT).await.unwrap();
         let mut command = Command::new(&self.program);
         command.args(arguments).envs(self.variables.iter().map(|(name, value)| (name, value)));
         let mut process = Process::start("guide", &mut command, &self.dir.path().join("log")).unwrap();

@@ -90,7 +90,7 @@ impl Reader {
                 items.iter().map(|item| item.as_str().unwrap_or_default().to_owned()).collect()
             }
             Some(_) => {
-                let text = self.text("http.trustedproxies").unwrap_or_default();
+                let text = self.text("http.trustedproxies")?;
                 text.split([',', ' ']).filter(|text| !text.is_empty()).map(str::to_owned).collect()
             }
         };

@@ -50,7 +50,7 @@ pub fn respond(
         (_, Some(Caller::Guest(_) | Caller::Bearer(_))) => Some(TokenFlaw::InsufficientScope),
         _ => None,
     };
-    if let Some(challenge) = access.challenge(&origin.host_of_realm(), origin.prefix, wanted, flaw) {
+    if let Some(challenge) = access.challenge(&origin.realm_host(), origin.prefix, wanted, flaw) {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, headers::value(challenge));
     }
     response

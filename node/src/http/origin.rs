@@ -107,9 +107,9 @@ impl Origin<'_> {
         format!("{}://{}{}{path}", self.scheme, self.authority, self.prefix)
     }
 
-    /// Scheme and authority of the realm of a challenge: there clients show their passwords, which must not leave TLS because
-    /// nobody told us of the proxy that ends it. So far a stranger may be believed: it is only answered itself.
-    pub fn host_of_realm(&self) -> String {
+    /// Scheme and host where a challenge sends clients: there clients show their passwords, which must not leave TLS because nobody
+    /// told us of the proxy that ends it. So far a stranger may be believed: it is only answered itself.
+    pub fn realm_host(&self) -> String {
         let scheme = if self.perhaps_https { "https" } else { self.scheme };
         format!("{scheme}://{}", self.authority)
     }

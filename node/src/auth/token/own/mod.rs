@@ -22,7 +22,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 
 /// Shortest life of a token: clients take no less for granted.
 pub const LIFE_MIN: Duration = Duration::from_secs(60);
@@ -39,6 +39,9 @@ const FRESH: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Longest wait for a key that another node may know.
 const ASK_PATIENCE: Duration = Duration::from_secs(5);
+/// Requests that wait for one, at most: anybody can invent keys, and without a leader they wait long. A part of the requests
+/// that a node answers at once, so that the others go on.
+const ASKING_MAX: usize = 512;
 
 /// What tokens say of where they are from and for, and how long they last. The same on every node.
 #[derive(Clone, Debug)]
@@ -85,6 +88,7 @@ pub struct Issuer {
     metadata: Arc<dyn MetadataStore>,
     settings: Settings,
     known: RwLock<Option<Arc<Known>>>,
+    asking: Semaphore,
 }
 
 /// What the state said a moment ago.
@@ -105,7 +109,8 @@ impl Issuer {
     /// An issuer over the cluster's keys.
     pub fn new(metadata: Arc<dyn MetadataStore>, settings: Settings) -> Self {
         let life = settings.life.clamp(LIFE_MIN, LIFE_MAX);
-        Self { metadata, settings: Settings { life, ..settings }, known: RwLock::default() }
+        let (known, asking) = (RwLock::default(), Semaphore::new(ASKING_MAX));
+        Self { metadata, settings: Settings { life, ..settings }, known, asking }
     }
 
     /// The service that tokens are for.
@@ -213,6 +218,7 @@ impl Issuer {
         if known.keys.iter().any(|key| key.made(parts)) {
             return Ok(known);
         }
+        let _place = self.asking.try_acquire().map_err(|_| TokenError::Unavailable)?;
         self.metadata.barrier(Instant::now() + ASK_PATIENCE).await.map_err(unavailable)?;
         self.look().map_err(unavailable)
     }

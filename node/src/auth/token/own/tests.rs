@@ -2,6 +2,7 @@ use super::*;
 use crate::metadata::{Error as MetadataError, View, local::LocalStore};
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use std::sync::{
     Mutex,
@@ -106,6 +107,41 @@ impl MetadataStore for Lagging {
     fn view(&self) -> Result<View, MetadataError> {
         Ok(self.seen.lock().unwrap().clone())
     }
+}
+
+/// A node that finds no leader.
+struct Alone(Arc<LocalStore>);
+
+#[async_trait]
+impl MetadataStore for Alone {
+    async fn propose(&self, command: Command, deadline: Instant) -> Result<Outcome, MetadataError> {
+        self.0.propose(command, deadline).await
+    }
+
+    async fn barrier(&self, _deadline: Instant) -> Result<(), MetadataError> {
+        std::future::pending().await
+    }
+
+    fn fresh_age(&self) -> Option<Duration> {
+        None
+    }
+
+    fn view(&self) -> Result<View, MetadataError> {
+        self.0.view()
+    }
+}
+
+#[tokio::test]
+async fn invented_keys_do_not_take_all_places_while_there_is_no_leader() {
+    let invented = token_of(&issuer(&Arc::new(LocalStore::new()))).await;
+    let alone = Issuer::new(Arc::new(Alone(Arc::new(LocalStore::new()))), settings());
+    let mut asked: FuturesUnordered<_> = (0..ASKING_MAX + 9).map(|_| alone.verify(&invented)).collect();
+    for _ in 0..9 {
+        assert_eq!(asked.next().await, Some(Err(TokenError::Unavailable)));
+    }
+    assert_eq!(asked.next().now_or_never(), None, "the others wait");
+    let own = token_of(&alone).await;
+    assert!(alone.verify(&own).await.is_ok());
 }
 
 #[tokio::test]

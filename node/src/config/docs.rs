@@ -8,7 +8,7 @@ pub fn manual() -> String {
     let mut page = String::from(
         "# Configuration\n\n\
          Generated from `node/src/config/keys.rs`; regenerate with `FLOTILLA_WRITE_DOCS=1 cargo test -p flotilla-node manual`.\n\n\
-         One YAML file in the shape of registry:2's `config.yml`, and our sections `cluster` and `limits`. The variable `REGISTRY_` + path in \
+         One YAML file in the shape of registry:2's `config.yml`, and our sections `cluster`, `gc` and `limits`. The variable `REGISTRY_` + path in \
          capitals joined by `_` overrides a key (`REGISTRY_HTTP_ADDR`); its value is YAML; list elements go by index; variables \
          apply in lexical order; `REGISTRY_STORAGE=s3` replaces the driver. `REGISTRY_CONFIGURATION_PATH` replaces the file \
          argument. Durations look like `30s` or `1h30m`.\n\n\
@@ -31,7 +31,7 @@ pub fn manual() -> String {
     );
     section(
         "Ignored",
-        "No effect and one notice; so for keys that are not listed, except in `cluster` and `limits`: those are mistakes.",
+        "No effect and one notice; so for keys that are not listed, except in `cluster`, `gc` and `limits`: those are mistakes.",
         |rule| matches!(rule, Rule::Ignored),
     );
     page

@@ -2,6 +2,7 @@
 
 mod auth;
 mod cluster;
+mod gc;
 mod http;
 mod limits;
 mod log;
@@ -27,7 +28,7 @@ use std::{
 pub const DEFAULT_FILES: [&str; 2] = ["/etc/docker/registry/config.yml", "/etc/distribution/config.yml"];
 
 /// Sections that registry:2 does not have: an unknown key in them is a mistake.
-const OURS: [&str; 2] = ["cluster", "limits"];
+const OURS: [&str; 3] = ["cluster", "gc", "limits"];
 
 /// A configuration and what an operator should know about it.
 #[derive(Clone, Debug)]
@@ -82,6 +83,7 @@ fn from_tree(mut tree: Value, env: impl IntoIterator<Item = (String, String)>) -
     reader.walk("", &reader.tree, &mut notices);
     let config = reader.config();
     notices.extend(reader.deprecated());
+    notices.extend(reader.unsafe_delays(&config.gc));
     let mistakes = reader.mistakes.into_inner();
     if mistakes.is_empty() { Ok(Loaded { config, notices }) } else { Err(Mistakes(mistakes)) }
 }
@@ -230,6 +232,7 @@ impl Reader {
             log,
             http,
             limits,
+            gc: self.gc(),
             storage,
             validation: self.validation(),
             htpasswd: self.htpasswd(),

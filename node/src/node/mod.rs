@@ -11,16 +11,17 @@ mod store_marker;
 use crate::{
     auth::{Access, Htpasswd, Passwords},
     blobstore::{self, BlobStore},
-    config::Config,
+    config::{Config, Gc},
     http,
     lifecycle::{Lifecycle, Readiness},
     metadata::MetadataStore,
     raft::RaftStore,
     registry::{LayerUrls, Registry, Settings},
     telemetry,
-    workers::{Supervisor, upload_reaper::UploadReaper},
+    workers::{Supervisor, gc_settings::GcSettings, upload_reaper::UploadReaper},
 };
 use anyhow::{Context, bail};
+use flotilla_proto::{metadata::HOUR_MS, wire::metadata as wire};
 use operations::Operator;
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -118,6 +119,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         front.clone().handle_detached(request, requests.clone())
     });
     let accepting = node.lifecycle.spawn(serve);
+    supervisor.run(GcSettings::new(metadata.clone(), delays(&node.config.gc)), REAP_INTERVAL);
     supervisor.run(UploadReaper::new(metadata, node.blobs.clone()), REAP_INTERVAL);
     node.serve(accepting).await
 }
@@ -128,6 +130,21 @@ fn access(config: &Config) -> anyhow::Result<Access> {
     let parallel = std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2));
     let users = Htpasswd::open(&htpasswd.path, parallel).context("auth.htpasswd")?;
     Ok(Access::users(Passwords { realm: htpasswd.realm.clone(), users }))
+}
+
+/// The delays of collection, as the state keeps them.
+fn delays(gc: &Gc) -> wire::GcDelays {
+    let ms = |delay: Duration| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+    wire::GcDelays {
+        grace_ms: ms(gc.grace),
+        promise_ms: ms(gc.promise),
+        delete_ms: ms(gc.delete_delay),
+        sweep_ms: ms(gc.sweep_delay),
+        hour_ms: HOUR_MS.min(ms(gc.sweep_delay)),
+        untagged_ms: gc.delete_untagged.map_or(0, ms),
+        breaker_permille: gc.breaker_permille,
+        breaker_floor: gc.breaker_floor,
+    }
 }
 
 /// What start, watch and stop share.
@@ -141,7 +158,7 @@ struct Node {
 
 impl Node {
     fn settings(&self) -> Settings {
-        let Config { storage, validation, .. } = &self.config;
+        let Config { storage, validation, gc, .. } = &self.config;
         let defaults = Settings::default();
         Settings {
             delete: storage.delete,
@@ -150,6 +167,9 @@ impl Node {
             layer_urls: LayerUrls { allow: validation.allowed_urls.clone(), deny: validation.denied_urls.clone() },
             upload_age: storage.upload_age,
             upload_idle: defaults.upload_idle.min(storage.upload_age),
+            // Delays too short for these, which only tests set, bound them.
+            degraded_age: defaults.degraded_age.min(gc.grace.saturating_sub(gc.promise)),
+            url_life: defaults.url_life.min(gc.delete_delay),
             ..defaults
         }
     }

@@ -50,9 +50,11 @@ impl UploadReaper {
     }
 
     async fn start_deletes(&self) -> anyhow::Result<usize> {
-        if !self.metadata.view()?.garbage_waits()? {
+        let view = self.metadata.view()?;
+        if !view.garbage_waits()? && !view.condemned_waits()? {
             return Ok(0);
         }
+        drop(view);
         let limit = u32::try_from(STEP).unwrap_or(u32::MAX);
         match self.propose(Command::StartDelete(wire::StartDelete { limit })).await? {
             Outcome::Done(done) => Ok(usize::try_from(done.count).unwrap_or(STEP)),

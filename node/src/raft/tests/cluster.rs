@@ -143,6 +143,7 @@ pub fn config_of(data_dir: PathBuf, cluster: Option<config::Cluster>) -> config:
         log: config::Log { level: "info".into(), formatter: config::Formatter::Text, access_log: false },
         http: config::Http { addr: ":0".into(), debug_addr: None, drain_timeout: Duration::from_secs(1), tls: None },
         limits: config::Limits { connections: 1, requests: 1, body_progress: Duration::from_secs(1) },
+        gc: config::Gc::default(),
         storage: config::Storage {
             driver: config::Driver::Filesystem(config::Filesystem { root_directory: data_dir.clone() }),
             delete: true,

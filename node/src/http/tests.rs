@@ -3,6 +3,7 @@
 mod auth;
 mod hardening;
 mod manifests;
+mod promises;
 mod properties;
 mod pulls;
 mod ranges;

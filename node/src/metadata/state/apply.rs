@@ -20,7 +20,7 @@ pub struct UnknownCommand {
 
 /// The cluster is at a feature level that this version does not know: it would apply entries in another way than the others.
 #[derive(Debug, thiserror::Error)]
-#[error("the cluster is at feature level {level}, this version knows {FEATURE_LEVEL}: this node's version is too old")]
+#[error("the cluster is at feature level {level}, this version knows 1 to {FEATURE_LEVEL}: it is too old, or too new")]
 pub struct UnknownFeatureLevel {
     /// The cluster's.
     pub level: u32,

@@ -45,13 +45,14 @@ impl Machine<'_> {
 
     /// Levels only rise. A version that does not know the new one stops here, before an entry that needs it.
     pub(super) fn raise_feature_level(&mut self, command: &wire::RaiseFeatureLevel) -> Applied {
-        self.knows_level(command.level)?;
+        self.knows_level(command.level.max(1))?;
         self.cluster.feature_level = self.cluster.feature_level.max(command.level);
         Ok(Outcome::Done(wire::Done { count: u64::from(self.cluster.feature_level) }))
     }
 
+    /// Level 0 is that of builds before the first release; their records are not kept up.
     pub(super) fn knows_level(&self, level: u32) -> Result<(), TablesError> {
-        if level > FEATURE_LEVEL {
+        if !(1..=FEATURE_LEVEL).contains(&level) {
             return Err(TablesError(Box::new(UnknownFeatureLevel { level })));
         }
         Ok(())

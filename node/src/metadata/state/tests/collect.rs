@@ -762,7 +762,9 @@ fn a_feature_level_that_this_version_does_not_know_stops_the_node() {
     let newer = apply(&mut tables, 2, &batch_of(raise(1_000))).expect_err("unknown level");
     assert!(newer.0.downcast_ref::<UnknownFeatureLevel>().is_some());
     let mut cluster: wire::Cluster = records::get(&tables, &key(Table::Cluster, &[])).expect("read").expect("one");
-    cluster.feature_level = 1_000;
-    records::put(&mut tables, &key(Table::Cluster, &[]), &cluster).expect("written");
-    assert!(apply(&mut tables, 3, &wire::Batch::default()).is_err());
+    for level in [0, 1_000] {
+        cluster.feature_level = level;
+        records::put(&mut tables, &key(Table::Cluster, &[]), &cluster).expect("written");
+        assert!(apply(&mut tables, 3, &wire::Batch::default()).is_err());
+    }
 }

@@ -3,6 +3,7 @@
 mod collect;
 mod model;
 mod rules;
+mod space;
 
 use super::invariants::violations;
 use super::keys::{Table, key};

@@ -1,4 +1,5 @@
-//! A closed loop: a fixed number of operations in flight, first to warm up, then measured.
+//! A closed loop: a fixed number of operations in flight, first to warm up, then measured; slowed down to a rate if one is
+//! given.
 
 use crate::{
     histogram::Histogram,
@@ -32,6 +33,8 @@ pub struct Plan {
     pub duration: Duration,
     /// Begin no more operations than this, if given.
     pub count: Option<u64>,
+    /// Begin at most this many operations a second, if given, evenly spread.
+    pub rate: Option<f64>,
     /// Longest time of one operation.
     pub timeout: Duration,
     /// Seed of choices and content.
@@ -128,17 +131,23 @@ async fn phase(
     count: Option<u64>,
     salt: u64,
 ) -> Result<Tally> {
-    let tickets = Arc::new(AtomicU64::new(0));
-    let end = Instant::now() + length;
+    let (tickets, begins) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let start = Instant::now();
+    let end = start + length;
     let mut loops = JoinSet::new();
     for index in 0..plan.concurrency as u64 {
         let (scenario, tickets, timeout) = (scenario.clone(), tickets.clone(), plan.timeout);
+        let (begins, rate) = (begins.clone(), plan.rate);
         let mut rng = StdRng::seed_from_u64(plan.seed ^ (salt << 32) ^ index);
         loops.spawn(async move {
             let mut tally = Tally::default();
             loop {
                 if count.is_some_and(|count| tickets.fetch_add(1, Ordering::Relaxed) >= count) {
                     return tally;
+                }
+                if let Some(rate) = rate {
+                    let n = begins.fetch_add(1, Ordering::Relaxed) as f64;
+                    tokio::time::sleep_until(start + Duration::from_secs_f64(n / rate)).await;
                 }
                 let begin = Instant::now();
                 let result = tokio::time::timeout(timeout, scenario.operation(&mut rng)).await;

@@ -1,10 +1,11 @@
 //! The operator API: HTTP/1.1 with JSON bodies over the unix socket in a node's data directory.
 
-use flotilla_proto::admin::Status;
-use http::{Request, header};
+use flotilla_proto::admin::{Collect, Collected, Status};
+use http::{Method, Request, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 use tokio::net::UnixStream;
 
@@ -33,7 +34,7 @@ pub enum Error {
     Refused {
         /// Status code.
         status: u16,
-        /// The body, as text.
+        /// Why, in the node's words.
         text: String,
     },
     /// The answer is not what this version understands.
@@ -43,12 +44,24 @@ pub enum Error {
 
 /// Asks the node behind `socket` for its status; with `hash`, it digests its whole state for it (reads everything).
 pub async fn status(socket: &Path, hash: bool) -> Result<Status, Error> {
+    ask(socket, Method::GET, if hash { "/status?hash=true" } else { "/status" }).await
+}
+
+/// Asks the node behind `socket` to collect garbage in its cluster, and waits for the end.
+pub async fn collect(socket: &Path, collect: Collect) -> Result<Collected, Error> {
+    let Collect { dry_run, delete_untagged } = collect;
+    let target = format!("/garbage-collect?dry_run={dry_run}&delete_untagged={delete_untagged}");
+    ask(socket, Method::POST, &target).await
+}
+
+async fn ask<T: DeserializeOwned>(socket: &Path, method: Method, target: &str) -> Result<T, Error> {
     let stream =
         UnixStream::connect(socket).await.map_err(|source| Error::Unreachable { path: socket.to_owned(), source })?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(Error::Broken)?;
-    let target = if hash { "/status?hash=true" } else { "/status" };
-    let request = Request::get(target)
+    let request = Request::builder()
+        .method(method)
+        .uri(target)
         .header(header::HOST, "localhost")
         .body(Empty::<Bytes>::new())
         .map_err(|error| Error::Answer(error.into()))?;
@@ -57,8 +70,7 @@ pub async fn status(socket: &Path, hash: bool) -> Result<Status, Error> {
         let status = answer.status();
         let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await.map_err(Error::Answer)?.to_bytes();
         if !status.is_success() {
-            let text = String::from_utf8_lossy(&body).into_owned();
-            return Err(Error::Refused { status: status.as_u16(), text });
+            return Err(Error::Refused { status: status.as_u16(), text: reason(&body) });
         }
         serde_json::from_slice(&body).map_err(|error| Error::Answer(error.into()))
     };
@@ -69,4 +81,12 @@ pub async fn status(socket: &Path, hash: bool) -> Result<Status, Error> {
         // Answered and closed at once: what was received is still to be read.
         _ = &mut connection => ask.await,
     }
+}
+
+/// The words of a refusal: `{"error": "…"}`.
+fn reason(body: &[u8]) -> String {
+    let words = serde_json::from_slice::<serde_json::Value>(body)
+        .ok()
+        .and_then(|body| Some(body["error"].as_str()?.to_owned()));
+    words.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned())
 }

@@ -6,8 +6,10 @@
 pub mod auth;
 pub mod blobstore;
 pub mod clock;
+pub mod command;
 pub mod config;
 pub mod dev;
+pub mod health;
 pub mod http;
 pub mod lifecycle;
 pub mod metadata;

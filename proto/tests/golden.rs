@@ -130,6 +130,12 @@ fn commands() -> Vec<(&'static str, Command)> {
         Command::ConfigureGc(wire::ConfigureGc { delays: Some(delays()) }),
         Command::SetGcMode(wire::SetGcMode { mode: wire::GcMode::Verify.into(), reason: "why".to_owned() }),
         Command::AllocateNodeId(wire::AllocateNodeId { disk_id: id(3) }),
+        Command::AddTokenKey(wire::AddTokenKey {
+            key_id: id(4),
+            secret: bytes(5, 32),
+            rotate_ms: 86_400_000,
+            keep_ms: 87_000_000,
+        }),
     ];
     let named = |command: Command| {
         let name = match &command {
@@ -166,6 +172,7 @@ fn commands() -> Vec<(&'static str, Command)> {
             Command::StartDelete(_) => "start_delete",
             Command::DeletesDone(_) => "deletes_done",
             Command::AllocateNodeId(_) => "allocate_node_id",
+            Command::AddTokenKey(_) => "add_token_key",
         };
         (name, command)
     };
@@ -388,6 +395,8 @@ fn records_keep_their_bytes() {
     let condemned = |next, bytes| wire::CondemnedList { segments: 2, next, bytes };
     check("record_condemned_list.txt", &[("condemned_list", condemned(0, 0)), ("deleting", condemned(1, 1 << 33))]);
     check_record("breaker", wire::Breaker { hours: vec![wire::BreakerHour { hour: 3, bytes: 1 << 33 }] });
+    let token_key = |replaced_mono| wire::TokenKey { secret: bytes(5, 32), made_mono: 1, replaced_mono };
+    check("record_token_key.txt", &[("newest", token_key(None)), ("replaced", token_key(Some(2)))]);
     let outcome = Some(wire::Outcome { kind: Some(Outcome::Done(wire::Done { count: 1 })) });
     check_record("remembered", wire::Remembered { outcome, at_mono: 5 });
 }

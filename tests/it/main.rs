@@ -2,13 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, and so do its helpers")]
 
+mod audit;
 mod battery;
 mod clients;
+mod command_line;
 mod conformance;
 mod connections;
 mod cross_client;
 mod dev;
+mod differential;
+mod external_tokens;
 mod failover;
+mod guides;
 mod hostile;
 mod lifecycle;
 mod linearizable;
@@ -17,9 +22,12 @@ mod memory;
 mod mirrors;
 mod more_clients;
 mod mtls;
+mod operators;
 mod plain_http;
 mod refusals;
 mod replay;
+mod tls;
+mod tokens;
 mod writes_once;
 
 use flotilla_tests::{

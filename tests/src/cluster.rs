@@ -111,6 +111,7 @@ pub struct Builder {
     nodes: usize,
     storage: Option<Storage>,
     redirects: bool,
+    http_extra: String,
     cluster_extra: String,
     extra: String,
 }
@@ -134,6 +135,13 @@ impl Builder {
     #[must_use]
     pub fn redirects(mut self) -> Self {
         self.redirects = true;
+        self
+    }
+
+    /// Lines for the section `http`, indented by two.
+    #[must_use]
+    pub fn http_section(mut self, lines: &str) -> Self {
+        self.http_extra = lines.to_owned();
         self
     }
 
@@ -161,7 +169,7 @@ impl Builder {
             std::fs::create_dir_all(&node.data)?;
             let text = format!(
                 "version: 0.1\nlog:\n  level: info\n  formatter: json\nhttp:\n  addr: {http}\n  debug:\n    addr: {ops}\n\
-                 {storage}cluster:\n  name: tests\n  datadir: {data}\n  addr: {cluster}\n  advertise: {cluster}\n  \
+                 {http_extra}{storage}cluster:\n  name: tests\n  datadir: {data}\n  addr: {cluster}\n  advertise: {cluster}\n  \
                  peers: [{peers}]\n  bootstrapexpect: {count}\n{cluster_extra}{extra}",
                 http = node.http,
                 ops = node.ops,
@@ -170,6 +178,7 @@ impl Builder {
                 cluster = node.cluster,
                 peers = peers.join(", "),
                 count = self.nodes,
+                http_extra = self.http_extra,
                 cluster_extra = self.cluster_extra,
                 extra = self.extra,
             );
@@ -288,7 +297,14 @@ pub struct Cluster {
 impl Cluster {
     /// Describes one.
     pub fn builder() -> Builder {
-        Builder { nodes: 3, storage: None, redirects: false, cluster_extra: String::new(), extra: String::new() }
+        Builder {
+            nodes: 3,
+            storage: None,
+            redirects: false,
+            http_extra: String::new(),
+            cluster_extra: String::new(),
+            extra: String::new(),
+        }
     }
 
     /// A folder that lives as long as the cluster.

@@ -33,6 +33,7 @@ struct Descriptor {
 }
 
 /// An OCI layout on disk with one tag, `latest`.
+#[derive(Debug)]
 pub struct Layout {
     /// Its folder.
     pub dir: PathBuf,

@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod conformance;
 pub mod containerd;
 pub mod dev;
+pub mod differential;
 pub mod dockerd;
 pub mod garage;
 pub mod haproxy;
@@ -21,6 +22,7 @@ pub mod seed;
 pub mod slow_store;
 #[cfg(test)]
 mod spec_coverage;
+pub mod token_server;
 pub mod wire;
 
 use std::{

@@ -22,7 +22,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run one scenario; prints one JSON line; fails if any operation failed.
-    Run(Run),
+    Run(Box<Run>),
     /// Compare JSON lines labelled row, side (ours, theirs) and round; prints markdown.
     Report(Report),
 }
@@ -53,6 +53,12 @@ struct Run {
     /// Stop after this many operations, if that comes first.
     #[arg(long)]
     count: Option<u64>,
+    /// Begin at most this many operations a second.
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Header `Authorization` of each request, such as `Basic …`.
+    #[arg(long, env = "LOADGEN_AUTHORIZATION", hide_env_values = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    authorization: Option<String>,
     /// Seconds before measuring begins.
     #[arg(long, default_value_t = 0.5)]
     warmup: f64,
@@ -95,7 +101,7 @@ fn parse_label(text: &str) -> Result<(String, String)> {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Run(args) => load(args),
+        Command::Run(args) => load(*args),
         Command::Report(args) => judge(&args),
     };
     match result {
@@ -109,6 +115,7 @@ fn main() -> ExitCode {
 
 fn load(args: Run) -> Result<()> {
     ensure!(args.concurrency > 0 && args.threads > 0 && args.objects > 0, "numbers must be at least 1");
+    ensure!(args.rate.is_none_or(|rate| rate >= 0.1 && rate.is_finite()), "a rate is at least 0.1");
     let mut builder = match args.threads {
         1 => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),
@@ -129,12 +136,19 @@ async fn measure(args: Run) -> Result<Outcome> {
         warmup: seconds(args.warmup)?,
         duration: seconds(args.seconds)?,
         count: args.count,
+        rate: args.rate,
         timeout: seconds(args.timeout)?,
         seed,
         pids: args.pids,
     };
-    wait_for(&args.urls, seconds(args.wait)?).await?;
-    let registry = Registry::spread(&args.urls)?;
+    let authorized = |registry: Registry| match &args.authorization {
+        Some(value) => registry.authorized(value),
+        None => Ok(registry),
+    };
+    for url in &args.urls {
+        wait_for(&authorized(Registry::new(url)?)?, url, seconds(args.wait)?).await?;
+    }
+    let registry = authorized(Registry::spread(&args.urls)?)?;
     let repository = args.repository.parse()?;
     let shape = Shape { size: args.size, layers: args.layers, objects: args.objects };
     let scenario = Scenario::prepare(args.scenario, shape, registry, repository, seed);
@@ -143,17 +157,14 @@ async fn measure(args: Run) -> Result<Outcome> {
     run::run(scenario, &plan, &name, args.labels.into_iter().collect::<BTreeMap<_, _>>()).await
 }
 
-/// Waits until every address answers, at most `limit`.
-async fn wait_for(urls: &[String], limit: Duration) -> Result<()> {
+/// Waits until `registry` at `url` answers, at most `limit`.
+async fn wait_for(registry: &Registry, url: &str, limit: Duration) -> Result<()> {
     let end = Instant::now() + limit;
-    for url in urls {
-        let registry = Registry::new(url)?;
-        while let Err(error) = registry.ping().await {
-            if Instant::now() >= end {
-                return Err(error).with_context(|| format!("{url} is not ready"));
-            }
-            sleep(Duration::from_millis(20)).await;
+    while let Err(error) = registry.ping().await {
+        if Instant::now() >= end {
+            return Err(error).with_context(|| format!("{url} is not ready"));
         }
+        sleep(Duration::from_millis(20)).await;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Any OCI registry, ours included: push and pull by the words of the distribution specification. No authentication yet.
+//! Any OCI registry, ours included: push and pull by the words of the distribution specification. Of authentication it knows one fixed header.
 //! Every request goes to the next of the given addresses in turn, as behind a load balancer without stickiness.
 //! Nothing is retried here; see [`crate::retry`].
 
@@ -14,7 +14,10 @@ use crate::{
     transport::{Answer, Body, Endpoint, Reply},
 };
 use flotilla_proto::oci::RepositoryName;
-use http::{HeaderMap, Method, Request, StatusCode, Uri, header::HeaderName};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, StatusCode, Uri,
+    header::{AUTHORIZATION, HeaderName},
+};
 use serde::{Deserialize, de::DeserializeOwned};
 use std::sync::{
     Arc,
@@ -32,6 +35,8 @@ pub struct Registry(Arc<Inner>);
 struct Inner {
     endpoints: Vec<Arc<Endpoint>>,
     next: AtomicUsize,
+    /// Sent with each request; marked sensitive, so that no debug output shows it.
+    authorization: Option<HeaderValue>,
 }
 
 impl Registry {
@@ -49,7 +54,15 @@ impl Registry {
         if endpoints.is_empty() {
             return Err(Error::Address { url: String::new(), reason: "no address was given" });
         }
-        Ok(Self(Arc::new(Inner { endpoints, next: AtomicUsize::new(0) })))
+        Ok(Self(Arc::new(Inner { endpoints, next: AtomicUsize::new(0), authorization: None })))
+    }
+
+    /// The same registry, with this header `Authorization` in each request, such as `Basic …` or `Bearer …`.
+    pub fn authorized(&self, authorization: &str) -> Result<Self, Error> {
+        let mut value = HeaderValue::from_str(authorization).map_err(|error| Error::Request(error.into()))?;
+        value.set_sensitive(true);
+        let (endpoints, next) = (self.0.endpoints.clone(), AtomicUsize::new(0));
+        Ok(Self(Arc::new(Inner { endpoints, next, authorization: Some(value) })))
     }
 
     /// Sends any request and returns its answer, whatever the status, with the body unread. `path` begins with a slash and
@@ -64,6 +77,9 @@ impl Registry {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(name, *value);
+        }
+        if let Some(value) = &self.0.authorization {
+            request = request.header(AUTHORIZATION, value);
         }
         let request = request.body(body.into()).map_err(Error::Request)?;
         self.turn().send(request).await

@@ -16,6 +16,19 @@ pub enum Right {
 }
 
 impl Right {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Pull, Self::Push, Self::Delete];
+
+    /// What a token must allow for this right: clients and token servers ask for `pull,push` to push, and for `delete` alone to
+    /// delete.
+    pub const fn needs(self) -> &'static [Self] {
+        match self {
+            Self::Pull => &[Self::Pull],
+            Self::Push => &[Self::Pull, Self::Push],
+            Self::Delete => &[Self::Delete],
+        }
+    }
+
     /// As tokens and configuration files write it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -93,11 +106,11 @@ impl Listing {
 
     /// Present if the caller may read every repository, those of tomorrow included.
     pub fn everything(&self) -> Option<Everything> {
-        self.policy.permits_all(&self.caller, Right::Pull).then_some(Everything(()))
+        self.policy.permits_all(&self.caller).then_some(Everything(()))
     }
 
-    /// Whether the caller may read a repository.
+    /// Whether the caller may know of a repository.
     pub fn shows(&self, repository: &RepositoryName) -> bool {
-        self.policy.permits(&self.caller, Right::Pull, repository)
+        self.policy.shows(&self.caller, repository)
     }
 }

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
     fs,
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::{Duration, SystemTime},
@@ -96,7 +97,7 @@ impl Htpasswd {
     }
 
     /// Whether `user` has this password. Waits longer the more attempts failed before; refuses if too many wait.
-    pub async fn verify(&self, user: &str, password: &str) -> Result<(), NotVerified> {
+    pub async fn verify(&self, user: &str, password: &str, client: Option<IpAddr>) -> Result<(), NotVerified> {
         let users = self.users().await;
         let (hash, known) = match users.hashes.get(user) {
             Some(hash) => (hash, true),
@@ -107,7 +108,7 @@ impl Htpasswd {
         if let Some(matches) = matches.get() {
             return matches.then_some(()).ok_or(NotVerified::Wrong);
         }
-        let delay = self.delays.of(user);
+        let delay = self.delays.of(user, client);
         if !delay.is_zero() {
             let _place = self.delayed.try_acquire().map_err(|_| NotVerified::Busy)?;
             sleep(delay).await;
@@ -125,11 +126,16 @@ impl Htpasswd {
         let matches = *matches.get_or_init(verify).await;
         if !matches {
             self.verified.lock().expect("no holder panics").remove(&key);
-            self.delays.failed(user);
+            self.delays.failed(user, client);
         } else {
             self.delays.succeeded(user);
         }
         matches.then_some(()).ok_or(NotVerified::Wrong)
+    }
+
+    /// Whether there is such a user now.
+    pub async fn knows(&self, user: &str) -> bool {
+        self.users().await.hashes.contains_key(user)
     }
 
     /// The present content of the file; the last good one while it cannot be read.
@@ -277,7 +283,7 @@ mod tests {
             ("", "", false),
         ] {
             for _ in 0..2 {
-                assert_eq!(users.verify(user, password).await.is_ok(), expected, "{user} {password}");
+                assert_eq!(users.verify(user, password, None).await.is_ok(), expected, "{user} {password}");
             }
         }
         assert_eq!(users.verified.lock().unwrap().len(), 2, "only what is right is remembered");
@@ -288,15 +294,15 @@ mod tests {
     async fn a_changed_file_counts_at_once() {
         let mut file = file(&line("ann", "one"));
         let users = Htpasswd::open(file.path(), 2).unwrap();
-        assert!(users.verify("ann", "one").await.is_ok());
+        assert!(users.verify("ann", "one", None).await.is_ok());
         file.as_file_mut().set_len(0).unwrap();
         std::fs::write(file.path(), format!("{}{}", line("ann", "two"), line("bob", "x"))).unwrap();
         tokio::time::advance(FRESH).await;
-        assert!(users.verify("ann", "one").await.is_err());
-        assert!(users.verify("ann", "two").await.is_ok() && users.verify("bob", "x").await.is_ok());
+        assert!(users.verify("ann", "one", None).await.is_err());
+        assert!(users.verify("ann", "two", None).await.is_ok() && users.verify("bob", "x", None).await.is_ok());
         drop(file);
         tokio::time::advance(FRESH).await;
-        assert!(users.verify("ann", "two").await.is_ok(), "the last content goes on");
+        assert!(users.verify("ann", "two", None).await.is_ok(), "the last content goes on");
     }
 
     #[tokio::test]
@@ -311,12 +317,12 @@ mod tests {
     async fn guesses_do_not_push_out_what_is_right() {
         let file = file(&line("ann", "one"));
         let users = Htpasswd::open(file.path(), 1).unwrap();
-        users.verify("ann", "one").await.unwrap();
+        users.verify("ann", "one", None).await.unwrap();
         let _places = users.waiting.acquire_many(WAITING_MAX as u32).await.unwrap();
         for guess in 0..=REMEMBERED_MAX {
-            assert_eq!(users.verify("ann", &guess.to_string()).await, Err(NotVerified::Busy));
+            assert_eq!(users.verify("ann", &guess.to_string(), None).await, Err(NotVerified::Busy));
         }
-        assert_eq!(users.verify("ann", "one").await, Ok(()));
+        assert_eq!(users.verify("ann", "one", None).await, Ok(()));
     }
 
     #[tokio::test]
@@ -324,6 +330,6 @@ mod tests {
         let file = file(&line("ann", "one"));
         let users = Htpasswd::open(file.path(), 1).unwrap();
         let _places = users.waiting.acquire_many(WAITING_MAX as u32).await.unwrap();
-        assert_eq!(users.verify("ann", "one").await, Err(NotVerified::Busy));
+        assert_eq!(users.verify("ann", "one", None).await, Err(NotVerified::Busy));
     }
 }

@@ -9,8 +9,9 @@ mod htpasswd;
 mod policy;
 pub mod token;
 
-pub use access::{Access, NotVerified, Passwords};
+pub use access::{Access, NotVerified, Passwords, Realm, Signer, TokenFlaw, Tokens, Verify};
 pub use caller::Caller;
 pub use grant::{Delete, Everything, Grant, Kind, Listing, Pull, Push, Right};
 pub use htpasswd::{FileError, Htpasswd};
 pub use policy::{Denied, Policy, Rule, Who};
+pub use token::Resource;

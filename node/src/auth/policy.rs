@@ -3,6 +3,7 @@
 use super::{
     Caller, Listing, Right,
     grant::{Grant, Kind},
+    token::Claims,
 };
 use flotilla_proto::oci::RepositoryName;
 use std::sync::Arc;
@@ -46,8 +47,14 @@ pub struct Denied {
 const ALL: &str = "**";
 
 impl Policy {
-    /// A policy of `rules`.
-    pub fn new(rules: Vec<Rule>) -> Self {
+    /// A policy of `rules`. Who may push to a repository or delete from it may also pull: else answers to those would tell
+    /// what is there.
+    pub fn new(mut rules: Vec<Rule>) -> Self {
+        for rule in &mut rules {
+            if !rule.rights.is_empty() && !rule.rights.contains(&Right::Pull) {
+                rule.rights.push(Right::Pull);
+            }
+        }
         Self(rules.into())
     }
 
@@ -62,13 +69,17 @@ impl Policy {
     }
 
     fn all(who: Who) -> Self {
-        let rights = vec![Right::Pull, Right::Push, Right::Delete];
-        Self::new(vec![Rule { repositories: vec![ALL.into()], who: vec![who], rights }])
+        Self::new(vec![Rule { repositories: vec![ALL.into()], who: vec![who], rights: Right::ALL.to_vec() }])
     }
 
-    /// Whether there is anything that the caller may do.
+    /// Whether there is anything that the caller may do. The bearer of a token may at least say so.
     pub fn admits(&self, caller: &Caller) -> bool {
-        [Right::Pull, Right::Push, Right::Delete].iter().any(|right| self.rules_for(caller, *right).next().is_some())
+        match caller {
+            Caller::Guest(_) | Caller::Bearer(_) => true,
+            Caller::Anonymous | Caller::User(_) => {
+                Right::ALL.iter().any(|right| self.rules_for(caller.name(), *right).next().is_some())
+            }
+        }
     }
 
     /// The caller's permission for `repository`.
@@ -79,26 +90,58 @@ impl Policy {
         Err(Denied { right: K::RIGHT, repository: repository.clone() })
     }
 
-    /// What the caller may see of the whole.
-    pub fn listing(&self, caller: &Caller) -> Listing {
-        Listing::new(self.clone(), caller.clone())
+    /// What the caller may see of the whole; nothing if it may not ask.
+    pub fn listing(&self, caller: &Caller) -> Option<Listing> {
+        let may_ask = match caller {
+            Caller::Guest(claims) | Caller::Bearer(claims) => claims.allow_catalog(),
+            Caller::Anonymous | Caller::User(_) => self.admits(caller),
+        };
+        may_ask.then(|| Listing::new(self.clone(), caller.clone()))
     }
 
-    pub(super) fn permits(&self, caller: &Caller, right: Right, repository: &RepositoryName) -> bool {
-        self.rules_for(caller, right)
+    /// What the caller may do to `repository`.
+    pub fn permitted(&self, caller: &Caller, repository: &RepositoryName) -> Vec<Right> {
+        Right::ALL.into_iter().filter(|right| self.permits(caller, *right, repository)).collect()
+    }
+
+    fn permits(&self, caller: &Caller, right: Right, repository: &RepositoryName) -> bool {
+        let claims_allow = |claims: &Claims| right.needs().iter().all(|right| claims.allow(*right, repository));
+        match caller {
+            Caller::Anonymous | Caller::User(_) => self.rules_permit(caller.name(), right, repository),
+            Caller::Guest(claims) => claims_allow(claims),
+            Caller::Bearer(claims) => claims_allow(claims) && self.rules_permit(caller.name(), right, repository),
+        }
+    }
+
+    fn rules_permit(&self, user: Option<&str>, right: Right, repository: &RepositoryName) -> bool {
+        self.rules_for(user, right)
             .any(|rule| rule.repositories.iter().any(|pattern| matches(pattern, repository.as_str())))
     }
 
-    /// Whether the caller has a right on every repository there can be.
-    pub(super) fn permits_all(&self, caller: &Caller, right: Right) -> bool {
-        self.rules_for(caller, right).any(|rule| rule.repositories.iter().any(|pattern| pattern == ALL))
+    /// Whether a list of repositories shows `repository` to the caller, who may ask for it.
+    pub(super) fn shows(&self, caller: &Caller, repository: &RepositoryName) -> bool {
+        match caller {
+            Caller::Guest(_) => true,
+            _ => self.rules_permit(caller.name(), Right::Pull, repository),
+        }
     }
 
-    fn rules_for<'a>(&'a self, caller: &'a Caller, right: Right) -> impl Iterator<Item = &'a Rule> {
-        let is_for = move |who: &Who| match (who, caller) {
-            (Who::Anyone, _) | (Who::Authenticated, Caller::User(_)) => true,
-            (Who::User(name), Caller::User(user)) => **name == **user,
-            (Who::Authenticated | Who::User(_), Caller::Anonymous) => false,
+    /// Whether the caller may read every repository there can be. A token names its repositories.
+    pub(super) fn permits_all(&self, caller: &Caller) -> bool {
+        match caller {
+            Caller::Guest(_) | Caller::Bearer(_) => false,
+            Caller::Anonymous | Caller::User(_) => self
+                .rules_for(caller.name(), Right::Pull)
+                .any(|rule| rule.repositories.iter().any(|pattern| pattern == ALL)),
+        }
+    }
+
+    /// The rules that give a user (or somebody unknown) a right somewhere.
+    fn rules_for<'a>(&'a self, user: Option<&'a str>, right: Right) -> impl Iterator<Item = &'a Rule> {
+        let is_for = move |who: &Who| match (who, user) {
+            (Who::Anyone, _) | (Who::Authenticated, Some(_)) => true,
+            (Who::User(name), Some(user)) => name == user,
+            (Who::Authenticated | Who::User(_), None) => false,
         };
         self.0.iter().filter(move |rule| rule.rights.contains(&right) && rule.who.iter().any(is_for))
     }
@@ -199,7 +242,8 @@ mod tests {
         ] {
             assert_eq!(policy.permits(caller, right, &name(repository)), expected, "{caller:?} {right:?} {repository}");
         }
-        assert!(policy.listing(&ann).everything().is_none() && Policy::open().listing(&ann).everything().is_some());
+        assert!(policy.listing(&ann).unwrap().everything().is_none());
+        assert!(Policy::open().listing(&ann).unwrap().everything().is_some());
         let denied = policy.grant::<super::super::Push>(&bob, &name("team/app")).unwrap_err();
         assert_eq!(denied, Denied { right: Right::Push, repository: name("team/app") });
     }

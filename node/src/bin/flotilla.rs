@@ -1,8 +1,14 @@
 //! The server: arguments → configuration → node → wait. Also answers to the name `registry`.
 
-use clap::{ArgAction, Parser, Subcommand};
-use flotilla_node::{config, dev, lifecycle::Lifecycle, node, telemetry};
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+use flotilla_node::{command, config, dev, lifecycle::Lifecycle, node, telemetry};
+use flotilla_proto::admin::Collect;
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
@@ -34,12 +40,50 @@ enum Command {
         /// Configuration file [default: /etc/docker/registry/config.yml, /etc/distribution/config.yml]
         config: Option<PathBuf>,
     },
+    /// Delete what no image needs: asks the running node, and nothing has to stop
+    GarbageCollect {
+        /// Only say what would be deleted
+        #[arg(short, long)]
+        dry_run: bool,
+        /// Delete manifests that no tag names, too
+        #[arg(short = 'm', long)]
+        delete_untagged: bool,
+        /// Print nothing but errors
+        #[arg(short, long)]
+        quiet: bool,
+        /// The configuration that the node runs on [default: as for serve]
+        config: Option<PathBuf>,
+    },
+    /// Look at a configuration without running a node
+    #[command(subcommand)]
+    Config(Config),
     /// Run a whole cluster on this machine, for trying and testing
     Dev(dev::Options),
 }
 
+#[derive(Subcommand)]
+enum Config {
+    /// Print each value that a node would use and where it comes from, or every mistake
+    Check {
+        /// Configuration file [default: as for serve]
+        config: Option<PathBuf>,
+    },
+}
+
+/// The arguments; help and version show the name that the program was called by, if that is registry:2's.
+fn arguments() -> Arguments {
+    let called = std::env::args_os().next().map(PathBuf::from);
+    let mut command = Arguments::command();
+    if called.as_deref().and_then(Path::file_name).is_some_and(|name| name == "registry") {
+        let version = concat!("flotilla v", env!("CARGO_PKG_VERSION"));
+        command = command.name("registry").bin_name("registry").version(version);
+    }
+    let matches = command.get_matches();
+    Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = arguments();
     raise_open_files();
     // Huge pages make every sparsely used region of the allocator and of thread stacks resident. Without the call, only more
     // memory is used.
@@ -53,6 +97,13 @@ fn main() -> ExitCode {
     };
     let code = match arguments.command {
         Command::Serve { config } => serve(&runtime, config.as_deref()),
+        Command::GarbageCollect { dry_run, delete_untagged, quiet, config } => {
+            runtime.block_on(garbage_collect(config.as_deref(), Collect { dry_run, delete_untagged }, quiet))
+        }
+        Command::Config(Config::Check { config }) => match command::check(config.as_deref(), env()) {
+            Ok(page) => print(&page),
+            Err(mistakes) => refused(&mistakes),
+        },
         Command::Dev(options) => match runtime.block_on(dev::run(options)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error),
@@ -68,14 +119,38 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn serve(runtime: &tokio::runtime::Runtime, file: Option<&std::path::Path>) -> ExitCode {
-    let env = || std::env::vars_os().map(|(k, v)| (k.to_string_lossy().into_owned(), v.to_string_lossy().into_owned()));
+fn refused(mistakes: &config::Mistakes) -> ExitCode {
+    eprintln!("flotilla: {mistakes}");
+    ExitCode::from(MISTAKES)
+}
+
+fn env() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().map(|(k, v)| (k.to_string_lossy().into_owned(), v.to_string_lossy().into_owned()))
+}
+
+fn print(page: &str) -> ExitCode {
+    match std::io::stdout().write_all(page.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&anyhow::Error::new(error).context("standard output")),
+    }
+}
+
+async fn garbage_collect(file: Option<&Path>, collect: Collect, quiet: bool) -> ExitCode {
+    let config = match config::load(file, env()) {
+        Ok(loaded) => loaded.config,
+        Err(mistakes) => return refused(&mistakes),
+    };
+    match command::garbage_collect(&config, collect).await {
+        Ok(_) if quiet => ExitCode::SUCCESS,
+        Ok(collected) => print(&command::report(&collected)),
+        Err(error) => failed(&error),
+    }
+}
+
+fn serve(runtime: &tokio::runtime::Runtime, file: Option<&Path>) -> ExitCode {
     let config::Loaded { config, notices } = match config::load(file, env()) {
         Ok(loaded) => loaded,
-        Err(mistakes) => {
-            eprintln!("flotilla: {mistakes}");
-            return ExitCode::from(MISTAKES);
-        }
+        Err(mistakes) => return refused(&mistakes),
     };
     let variable = |name| std::env::var(name).unwrap_or_default();
     let export = !variable("OTEL_EXPORTER_OTLP_ENDPOINT").is_empty() && variable("OTEL_TRACES_EXPORTER") != "none";

@@ -49,31 +49,29 @@ fn enabled_elements(value: &Value) -> bool {
         other => effective(other),
     }
 }
-fn not_tcp(value: &Value) -> bool {
-    effective(value) && value.as_str() != Some("tcp")
-}
-fn not_root(value: &Value) -> bool {
-    effective(value) && value.as_str() != Some("/")
-}
-fn not_metrics(value: &Value) -> bool {
-    effective(value) && value.as_str() != Some("/metrics")
-}
-fn not_nosniff(value: &Value) -> bool {
-    let default = |name: &str, value: &Value| {
-        let value = value.as_array().and_then(|values| values.first()).unwrap_or(value);
-        name.eq_ignore_ascii_case("x-content-type-options") && value.as_str() == Some("nosniff")
-    };
-    match value {
-        Value::Object(map) => map.iter().any(|(name, value)| effective(value) && !default(name, value)),
-        other => effective(other),
-    }
-}
 
 const REMOVE: &str = "remove the key";
-const TLS: &str = "remove the key, or end TLS at the load balancer in front";
-const AUTH: &str = "use `auth.htpasswd`, authenticate at the proxy in front, or set `auth: none`";
+const AUTH: &str = "use `auth.htpasswd` or `auth.token`, authenticate at the proxy in front, or set `auth: none`";
 const DRIVER: &str = "use `storage.filesystem`, or `storage.s3` with any S3-compatible service";
-const DIRECTLY: &str = "remove the key; parts are sized by the node";
+const COMPATIBLE: &str = "use `storage.s3` with the service's S3-compatible address as `regionendpoint`";
+const COPIES: &str = "nothing is ever copied inside the bucket";
+const PARTS: &str = "the node sizes the parts of an upload by itself";
+const ENDPOINT: &str = "name the endpoint you want in `regionendpoint`";
+
+/// Spellings that stand for another one.
+pub(super) const MAPPED: &[(&str, &str)] = &[
+    (
+        "`storage: s3`, `auth: htpasswd`",
+        "the section with that one key; by a variable, it replaces the driver or method of the file",
+    ),
+    ("`storage.s3aws`", "`storage.s3`"),
+    ("`storage.s3.storageclass: NONE`", "the bucket's class, as without the key"),
+    ("`loglevel`", "`log.level`; one notice"),
+    ("`log.level: warning`; `fatal`, `panic`", "`warn`; `error`"),
+    ("`log.formatter: logstash`", "`json`"),
+    ("`catalog.maxentries`, `tags.maxtags` of zero or less", "their defaults"),
+    ("`yes`, `on`, `y`; `no`, `off`, `n`", "`true`; `false`"),
+];
 
 /// The table, in the order of the manual.
 pub(super) const KEYS: &[Key] = &[
@@ -81,7 +79,11 @@ pub(super) const KEYS: &[Key] = &[
     honoured("log.level", "`error`, `warn`, `info` or `debug`; default `info`"),
     honoured("log.formatter", "`text`, or one JSON object a line: `json` (also for `logstash`); default `text`"),
     honoured("log.accesslog.disabled", "no log line per request; default `false`"),
-    ignored("log.fields", "every line carries its own fields"),
+    honoured(
+        "log.accesslog.formatter",
+        "`structured`: an event among the others; `combined`: a line in Apache's format on stdout; default `structured`",
+    ),
+    honoured("log.fields", "map of fields that every line carries; default: none"),
     refused(
         "log.hooks",
         enabled_elements,
@@ -90,23 +92,64 @@ pub(super) const KEYS: &[Key] = &[
     ),
     ignored("log.reportcaller", "lines name their module"),
     honoured("loglevel", "deprecated form of `log.level`; used if that is missing"),
-    honoured("http.addr", "public address `host:port`; default `:5000`"),
-    honoured("http.debug.addr", "ops address (`/livez`, `/readyz`, `/metrics`); default: none"),
-    ignored("http.debug.prometheus.enabled", "metrics are always on at the ops address"),
-    refused("http.debug.prometheus.path", not_metrics, "metrics are served at `/metrics` only", REMOVE),
+    honoured("audit.enabled", "a line for each change, login and denial, see [audit.md](audit.md); default `false`"),
+    honoured("audit.path", "the file they are appended to, or `stdout`; default `stdout`"),
+    honoured("http.addr", "public address `host:port`, or the path of a socket; default `:5000`"),
+    honoured("http.net", "`tcp`, or `unix` with the path of a socket as `http.addr`; default `tcp`"),
+    honoured(
+        "http.host",
+        "URL where clients find the registry: then `Location` is absolute and begins with it; a path in it stands in for \
+         `http.prefix`",
+    ),
+    honoured(
+        "http.prefix",
+        "path before every path, like `/registry/`; `/livez` and `/readyz` are also without; default `/`",
+    ),
+    honoured(
+        "http.relativeurls",
+        "`Location` is relative; default `true`, without effect beside `http.host`; `false`: as the trusted proxies say, \
+         else by the request's `Host`",
+    ),
+    honoured(
+        "http.trustedproxies",
+        "addresses and blocks of the proxies whose `Forwarded`, `X-Forwarded-For`, `-Proto` and `-Host` are believed; if \
+         given (`[]`: clients connect directly), wrong passwords also slow down the address that they come from; default: \
+         none. A client on a Unix socket is always believed",
+    ),
+    honoured("http.headers", "headers of every answer, a list of values each; they also make CORS; default: none"),
+    honoured("http.http2.disabled", "HTTP/1.1 only; default `false`"),
+    honoured("http.debug.addr", "ops address (`/livez`, `/readyz`, `/metrics`, `/debug/health`); default: none"),
+    honoured("http.debug.prometheus.enabled", "metrics at the ops address; default `true`"),
+    honoured("http.debug.prometheus.path", "where the metrics are; default `/metrics`; see docs/metrics.md"),
     honoured("http.draintimeout", "longest soft stop; default `30s`"),
     ignored("http.secret", "upload sessions are in the replicated log"),
-    ignored("http.relativeurls", "`Location` is always relative"),
     ignored("http.h2c", "HTTP/2 by prior knowledge needs no setting"),
-    refused("http.http2.disabled", effective, "HTTP/2 cannot be switched off", REMOVE),
-    refused("http.host", effective, "`Location` is always relative; a fixed host is not built", REMOVE),
-    refused("http.prefix", not_root, "serving under a path prefix is not built", "serve at `/` and remove the key"),
-    refused("http.net", not_tcp, "the public address is TCP only", "set `http.net: tcp`"),
-    refused("http.headers", not_nosniff, "own response headers are not built", "add them at the proxy in front"),
-    honoured("http.tls.certificate", "PEM chain; with it and `key` the public address speaks TLS; default: none"),
-    honoured("http.tls.key", "PEM key of the certificate"),
-    honoured("http.tls.minimumtls", "`tls1.2` or `tls1.3`; default `tls1.2`"),
-    refused("http.tls", effective, "of TLS only `certificate`, `key` and `minimumtls` are built", TLS),
+    honoured(
+        "http.tls.certificate",
+        "PEM chain; with it and `key` the public address speaks TLS; read again when it changes; default: none",
+    ),
+    honoured("http.tls.key", "PEM key of the certificate, without a passphrase"),
+    honoured("http.tls.minimumtls", "`tls1.2` or `tls1.3`; `tls1.0` and `tls1.1` mean `tls1.2`; default `tls1.2`"),
+    honoured(
+        "http.tls.ciphersuites",
+        "suites of TLS 1.2 by name (`TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256`); those without forward secrecy or with CBC \
+         are left out; suites of TLS 1.3 are always on; default: all there are",
+    ),
+    honoured(
+        "http.tls.clientcas",
+        "PEM files; then a client must show a certificate that chains to one of them; read again when they change; \
+         default: none",
+    ),
+    honoured(
+        "http.tls.clientauth",
+        "with `clientcas`: `require-and-verify-client-cert`, or `verify-client-cert-if-given`; default: the first",
+    ),
+    refused(
+        "http.tls.letsencrypt",
+        effective,
+        "getting certificates from Let's Encrypt is not built",
+        "let an ACME client write the files of `http.tls.certificate` and `key`: they are read again when they change",
+    ),
     honoured("limits.connections", "open connections; more are answered 503 and closed; default `20000`"),
     honoured("limits.requests", "requests at once; more are answered 503; default `4096`"),
     honoured("limits.bodyprogress", "a client that sends or takes less than 1 KiB in it is given up; default `60s`"),
@@ -138,38 +181,42 @@ pub(super) const KEYS: &[Key] = &[
     honoured("storage.s3.storageclass", "storage class; default: the bucket's"),
     honoured("storage.s3.objectacl", "canned ACL; default: none"),
     ignored("storage.s3.v4auth", "signatures are always version 4"),
-    ignored("storage.s3.chunksize", DIRECTLY),
-    ignored("storage.s3.multipartcopychunksize", "nothing is copied"),
-    ignored("storage.s3.multipartcopymaxconcurrency", "nothing is copied"),
-    ignored("storage.s3.multipartcopythresholdsize", "nothing is copied"),
-    ignored("storage.s3.useragent", "the client names itself"),
-    ignored("storage.s3.usedualstack", "the standard endpoint is used"),
-    ignored("storage.s3.accelerate", "the standard endpoint is used"),
-    ignored("storage.s3.loglevel", "follows `log.level`"),
-    refused(
+    ignored("storage.s3.chunksize", PARTS),
+    ignored("storage.s3.multipartcopychunksize", COPIES),
+    ignored("storage.s3.multipartcopymaxconcurrency", COPIES),
+    ignored("storage.s3.multipartcopythresholdsize", COPIES),
+    ignored("storage.s3.useragent", "the client has a name of its own"),
+    ignored("storage.s3.usedualstack", ENDPOINT),
+    ignored("storage.s3.accelerate", ENDPOINT),
+    ignored("storage.s3.loglevel", "the client's lines follow `log.level`"),
+    honoured(
         "storage.s3.redirectendpoint",
-        effective,
-        "redirects to another endpoint are not built",
-        "set `storage.redirect.disable: true` and remove the key",
+        "where clients that are redirected reach the store; default: `regionendpoint`",
     ),
     refused("storage.s3.usefipsendpoint", effective, "FIPS endpoints are not built", "name it in `regionendpoint`"),
     honoured("storage.delete.enabled", "allow deletes; default `false`"),
     honoured("storage.redirect.disable", "stream blobs through the node; default `false`"),
     honoured("storage.maintenance.uploadpurging.age", "longest life of an upload session; default `168h`"),
-    ignored("storage.maintenance.uploadpurging", "sessions always end; see `age`"),
-    refused(
-        "storage.maintenance.readonly",
-        effective,
-        "read-only mode is not built",
-        "allow only GET and HEAD at the proxy in front and remove the key",
+    ignored(
+        "storage.maintenance.uploadpurging",
+        "upload sessions always end, all the time and on every node; see `age`",
     ),
-    ignored("storage.cache", "descriptors are in the replicated state"),
-    ignored("storage.tag", "tags need no listing"),
+    honoured(
+        "storage.maintenance.readonly.enabled",
+        "this node answers writes by 405 and goes on reading; set it on every node; default `false`",
+    ),
+    ignored("storage.cache", "descriptors are in the replicated state of every node"),
+    ignored("storage.tag", "tags are in the replicated state; nothing is looked up in the store"),
+    refused("storage.inmemory", always, "it would lose every image when the node stops", "use `storage.filesystem`"),
+    refused("storage.gcs", always, "there is no driver for this service's own protocol", COMPATIBLE),
+    refused("storage.azure", always, "there is no driver for this service, and it does not speak S3", DRIVER),
+    refused("storage.swift", always, "there is no driver for this service's own protocol", COMPATIBLE),
+    refused("storage.oss", always, "there is no driver for this service's own protocol", COMPATIBLE),
     refused("storage.*", always, "there is no such storage driver", DRIVER),
     honoured("cluster.name", "nodes of clusters of other names are strangers; default `flotilla`"),
     honoured("cluster.datadir", "Raft log, state, identity; default `/var/lib/flotilla`"),
     honoured("cluster.addr", "cluster port; default `127.0.0.1:5001`; without `tls` loopback only"),
-    honoured("cluster.advertise", "how peers reach it; default `addr`"),
+    honoured("cluster.advertise", "how peers reach it; default: `addr`"),
     honoured("cluster.peers", "cluster addresses of all nodes: list, or one DNS name with port"),
     honoured("cluster.bootstrapexpect", "how many fresh nodes form a new cluster; required with `peers`, else 1"),
     honoured("cluster.tls.certificate", "PEM chain of this node"),
@@ -181,7 +228,40 @@ pub(super) const KEYS: &[Key] = &[
         "auth.htpasswd.path",
         "file of users as `htpasswd -B` writes it (bcrypt only), read again when it changes; each user may do anything",
     ),
-    refused("auth.token", always, "bearer tokens are not built", AUTH),
+    honoured(
+        "access.rules",
+        "list of `{repositories: [patterns], users: [names, `$authenticated` or `$all`], rights: [pull, push, delete]}`; in a \
+         pattern `*` stands for anything but `/`, `**` for anything; who may push or delete may pull; nothing is permitted that \
+         no rule permits; default: every user may do anything",
+    ),
+    honoured(
+        "access.tokens.enabled",
+        "send clients for short-lived tokens to `/auth/token` of this cluster, where they show their password; what anybody may \
+         pull beside what only users may push needs it; default: `true` if a rule is for `$all` and there are users, else `false`",
+    ),
+    honoured("access.tokens.expiration", "how long a token is good; default `5m`"),
+    honoured("auth.token.realm", "URL where clients get their tokens; required"),
+    honoured("auth.token.service", "what the token server calls this registry (`aud` of tokens); required"),
+    honoured("auth.token.issuer", "what the token server calls itself (`iss` of tokens); required"),
+    honoured(
+        "auth.token.rootcertbundle",
+        "PEM certificates and public keys; tokens are signed by one of these keys (named by libtrust or RFC 7638 `kid`) or \
+        carry a chain (`x5c`) to one of the certificates; read again when it changes; required without `jwks`",
+    ),
+    honoured(
+        "auth.token.jwks",
+        "JSON Web Key Set whose keys sign tokens (named by `kid`); read again when it changes; required without \
+        `rootcertbundle`",
+    ),
+    honoured(
+        "auth.token.signingalgorithms",
+        "list out of `EdDSA`, `ES256`, `ES384`, `PS256`, `PS384`, `PS512`, `RS256`, `RS384`, `RS512`; default: all of them",
+    ),
+    honoured(
+        "auth.token.autoredirect",
+        "clients get tokens at `autoredirectpath` of the host that they asked, not at `realm`; default `false`",
+    ),
+    honoured("auth.token.autoredirectpath", "default `/auth/token/`"),
     refused("auth.silly", always, "it would let everybody in", AUTH),
     ignored("auth.none", "there is no authentication"),
     refused("auth.*", always, "there is no such method", AUTH),
@@ -192,16 +272,34 @@ pub(super) const KEYS: &[Key] = &[
         "notifications are not built",
         "remove the endpoint, or set `disabled: true`",
     ),
-    ignored("notifications", "notifications are not built"),
-    ignored("redis", "there is no cache to share"),
-    ignored("health.storagedriver", "readiness checks the store by itself"),
-    refused("health.file", effective, "file health checks are not built", "use `/readyz` and remove the key"),
-    refused("health.http", effective, "HTTP health checks are not built", "use `/readyz` and remove the key"),
-    refused("health.tcp", effective, "TCP health checks are not built", "use `/readyz` and remove the key"),
+    ignored("notifications", "notifications are not built, and no endpoint asks for them"),
+    ignored("redis", "the nodes share their state by themselves"),
+    honoured(
+        "health.storagedriver.enabled",
+        "check that the store's marker can be read. It is shown at `/debug/health` (503) and in the metrics, but does not stop \
+         requests: manifests and tags need no store, and every node would go at once; default `true`",
+    ),
+    honoured("health.storagedriver.interval", "default `10s`"),
+    honoured("health.storagedriver.threshold", "failures in a row that count; default `3`"),
+    honoured(
+        "health.file",
+        "list of `{file, interval}`. While a file exists, every request is answered 503 and `/readyz` too: the way to take a \
+         node out. Interval default `10s`, at least `1s`; at most 64 checks of all kinds",
+    ),
+    honoured(
+        "health.http",
+        "list of `{uri, headers, statuscode, timeout, interval, threshold}`: services that must answer a HEAD with the status, \
+         else as with `file`. Redirects are followed. Default `200`, `5s`, `10s`, `1`",
+    ),
+    honoured(
+        "health.tcp",
+        "list of `{addr, timeout, interval, threshold}`: addresses that must accept connections, else as with `file`. \
+         Default `5s`, `10s`, `1`",
+    ),
     refused("proxy.remoteurl", effective, "the pull-through cache is not built", "remove the section"),
     ignored("proxy", "no effect without `remoteurl`"),
-    ignored("validation.enabled", "references are always validated"),
-    ignored("validation.disabled", "references are always validated"),
+    ignored("validation.enabled", "what a manifest names is always validated"),
+    ignored("validation.disabled", "what a manifest names is always validated"),
     honoured(
         "validation.manifests.urls.allow",
         "patterns of which one must match each URL of a layer that is not stored here; default: any http(s) URL",
@@ -218,11 +316,29 @@ pub(super) const KEYS: &[Key] = &[
         "set `validation.manifests.indexes.platforms` to `all` or `none`",
     ),
     refused("policy", effective, "policies by repository class are not built", REMOVE),
-    ignored("catalog", "pages have a fixed bound"),
-    ignored("tags", "pages have a fixed bound"),
-    ignored("compatibility", "schema 1 manifests are refused"),
-    ignored("reporting", "there are no reporters"),
+    honoured(
+        "catalog.maxentries",
+        "repositories on one page of `/v2/_catalog`, at most 100000; a client that asks for more gets so many and a `Link`; \
+         default `1000`",
+    ),
+    honoured(
+        "tags.maxtags",
+        "tags on one page of a client that asks for pages (`n`), at most 100000; default `100000`",
+    ),
+    ignored("compatibility", "manifests of schema 1 are always refused"),
+    ignored("reporting", "nothing is reported to Bugsnag or New Relic; use the log and the metrics"),
 ];
+
+/// The path of `name` below `outer`. A name that is no word of a path is quoted, so that no path means two keys.
+pub(super) fn join(outer: &str, name: &str) -> String {
+    let quoted = if name.is_empty() || name.contains('.') { format!("{name:?}") } else { name.to_owned() };
+    if outer.is_empty() { quoted } else { format!("{outer}.{quoted}") }
+}
+
+/// The top-level section that `path` is in or was meant to be in.
+pub(super) fn first(path: &str) -> &str {
+    path.trim_start_matches('"').split('.').next().unwrap_or_default()
+}
 
 /// The line that decides `path`: the line itself, else the nearest one above.
 pub(super) fn find(path: &str) -> Option<&'static Key> {

@@ -1,17 +1,25 @@
 //! File and variables to a checked [`Config`], or every mistake at once.
 
+mod access;
+mod audit;
 mod auth;
 mod cluster;
+mod effective;
 mod gc;
+mod headers;
+mod health;
 mod http;
 mod limits;
 mod log;
+mod pages;
 mod storage;
+mod tls;
 mod validation;
 
 use super::{
     Config, Driver, address,
-    keys::{self, Rule},
+    inspect::{Inspected, Setting},
+    keys::{self, Rule, join},
     mistake::{Mistake, Mistakes, Notice, shown},
     overrides, value,
 };
@@ -19,7 +27,7 @@ use regex::Regex;
 use serde_json::Value;
 use std::{
     cell::RefCell,
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -28,7 +36,7 @@ use std::{
 pub const DEFAULT_FILES: [&str; 2] = ["/etc/docker/registry/config.yml", "/etc/distribution/config.yml"];
 
 /// Sections that registry:2 does not have: an unknown key in them is a mistake.
-const OURS: [&str; 3] = ["cluster", "gc", "limits"];
+pub(super) const OURS: [&str; 5] = ["access", "audit", "cluster", "gc", "limits"];
 
 /// A configuration and what an operator should know about it.
 #[derive(Clone, Debug)]
@@ -42,10 +50,23 @@ pub struct Loaded {
 /// Loads the file that `REGISTRY_CONFIGURATION_PATH` names, else `file`, else the first of [`DEFAULT_FILES`] that exists,
 /// and lays the `REGISTRY_*` variables of `env` over it.
 pub fn load(file: Option<&Path>, env: impl IntoIterator<Item = (String, String)>) -> Result<Loaded, Mistakes> {
+    inspect(file, env).map(|inspected| inspected.loaded)
+}
+
+/// As [`load`], with the source of every value.
+pub fn inspect(file: Option<&Path>, env: impl IntoIterator<Item = (String, String)>) -> Result<Inspected, Mistakes> {
+    inspect_among(file, env, &DEFAULT_FILES)
+}
+
+pub(super) fn inspect_among(
+    file: Option<&Path>,
+    env: impl IntoIterator<Item = (String, String)>,
+    defaults: &[&str],
+) -> Result<Inspected, Mistakes> {
     let env: Vec<(String, String)> = env.into_iter().collect();
     let named = env.iter().find(|(name, value)| name == "REGISTRY_CONFIGURATION_PATH" && !value.is_empty());
     let file = named.map(|(_, path)| PathBuf::from(path)).or_else(|| file.map(Path::to_owned));
-    let file = file.or_else(|| DEFAULT_FILES.iter().map(PathBuf::from).find(|path| path.exists()));
+    let file = file.or_else(|| defaults.iter().map(PathBuf::from).find(|path| path.exists()));
     let unusable = |path: &Path, problem: String, fix: &str| {
         let (value, fix) = (Some(path.display().to_string()), fix.to_owned());
         Mistakes(vec![Mistake { key: "configuration file".to_owned(), value, problem, fix }])
@@ -55,13 +76,26 @@ pub fn load(file: Option<&Path>, env: impl IntoIterator<Item = (String, String)>
             .map_err(|error| unusable(path, error.to_string(), "name a readable file: flotilla serve CONFIG"))?,
         None => String::new(),
     };
-    let path = file.unwrap_or_default();
+    let path = file.clone().unwrap_or_default();
     let tree = value::parse(&text).map_err(|error| unusable(&path, error.to_string(), "correct the YAML"))?;
-    from_tree(tree, env)
+    let inspected = from_tree(tree, env).map_err(|mut mistakes| {
+        let driver = mistakes.0.iter_mut().find(|mistake| mistake.key == "storage" && mistake.value.is_none());
+        if let (None, Some(driver)) = (&file, driver) {
+            driver.problem = "there is no configuration file, and no storage driver is named".to_owned();
+            driver.fix = "name the file: flotilla serve CONFIG; or set REGISTRY_STORAGE=filesystem (or s3)".to_owned();
+        }
+        mistakes
+    })?;
+    Ok(Inspected { file, ..inspected })
 }
 
 /// As [`load`], from YAML text.
 pub fn from_yaml(text: &str, env: impl IntoIterator<Item = (String, String)>) -> Result<Loaded, Mistakes> {
+    inspect_yaml(text, env).map(|inspected| inspected.loaded)
+}
+
+/// As [`inspect`], from YAML text.
+pub fn inspect_yaml(text: &str, env: impl IntoIterator<Item = (String, String)>) -> Result<Inspected, Mistakes> {
     let tree = value::parse(text).map_err(|error| {
         let (key, fix) = ("configuration".to_owned(), "correct the YAML".to_owned());
         Mistakes(vec![Mistake { key, value: None, problem: error.to_string(), fix }])
@@ -69,23 +103,33 @@ pub fn from_yaml(text: &str, env: impl IntoIterator<Item = (String, String)>) ->
     from_tree(tree, env)
 }
 
-fn from_tree(mut tree: Value, env: impl IntoIterator<Item = (String, String)>) -> Result<Loaded, Mistakes> {
-    let applied = overrides::apply(&mut tree, env);
+fn from_tree(mut tree: Value, env: impl IntoIterator<Item = (String, String)>) -> Result<Inspected, Mistakes> {
+    let mut applied = overrides::apply(&mut tree, env);
     if let Some(Value::Object(storage)) = tree.get_mut("storage")
         && !storage.contains_key("s3")
         && let Some(settings) = storage.remove("s3aws")
     {
         storage.insert("s3".to_owned(), settings);
+        for (origin, ..) in &mut applied.origins {
+            if let Some(rest) = origin.strip_prefix("storage.s3aws") {
+                *origin = format!("storage.s3{rest}");
+            }
+        }
     }
-    let reader =
-        Reader { tree, origins: applied.origins, mistakes: RefCell::new(applied.mistakes), asked: RefCell::default() };
+    let mut reader = Reader::new(tree);
+    reader.origins = applied.origins;
+    reader.mistakes = RefCell::new(applied.mistakes);
     let mut notices = applied.notices;
     reader.walk("", &reader.tree, &mut notices);
     let config = reader.config();
+    notices.extend(reader.notices.take());
     notices.extend(reader.deprecated());
-    notices.extend(reader.unsafe_delays(&config.gc));
+    let settings: Vec<Setting> = reader.settings();
     let mistakes = reader.mistakes.into_inner();
-    if mistakes.is_empty() { Ok(Loaded { config, notices }) } else { Err(Mistakes(mistakes)) }
+    if !mistakes.is_empty() {
+        return Err(Mistakes(mistakes));
+    }
+    Ok(Inspected { loaded: Loaded { config, notices }, settings, file: None })
 }
 
 /// Reads typed values out of the tree; a mistake is noted and a default goes on, so that all are found in one pass.
@@ -93,16 +137,28 @@ pub(super) struct Reader {
     tree: Value,
     origins: Vec<(String, String, String)>,
     mistakes: RefCell<Vec<Mistake>>,
+    notices: RefCell<Vec<Notice>>,
     pub(super) asked: RefCell<BTreeSet<&'static str>>,
+    used: RefCell<BTreeMap<&'static str, effective::Used>>,
 }
 
 impl Reader {
     #[cfg(test)]
     pub(super) fn asked_by(tree: Value) -> BTreeSet<&'static str> {
-        let (mistakes, asked) = (RefCell::default(), RefCell::default());
-        let reader = Self { tree, origins: Vec::new(), mistakes, asked };
+        let reader = Self::new(tree);
         reader.config();
         reader.asked.into_inner()
+    }
+
+    fn new(tree: Value) -> Self {
+        Self {
+            tree,
+            origins: Vec::new(),
+            mistakes: RefCell::default(),
+            notices: RefCell::default(),
+            asked: RefCell::default(),
+            used: RefCell::default(),
+        }
     }
 
     /// Decides every key that is present by the table.
@@ -111,8 +167,7 @@ impl Reader {
         match node {
             Value::Object(map) if section => {
                 for (name, inner) in map {
-                    let inner_path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                    self.walk(&inner_path, inner, notices);
+                    self.walk(&join(path, name), inner, notices);
                 }
                 if path != "storage"
                     && map.is_empty()
@@ -136,7 +191,7 @@ impl Reader {
                     self.mistake(path, "this setting is one value and has nothing below it", "correct the key")
                 }
             },
-            None if OURS.contains(&path.split('.').next().unwrap_or_default()) && (!path.contains('.') || !section) => {
+            None if OURS.contains(&keys::first(path)) && (!path.contains('.') || !section) => {
                 let problem = "there is no such key in this section of ours";
                 self.mistake(path, problem, "correct or remove it; see docs/config.md");
             }
@@ -145,7 +200,8 @@ impl Reader {
                 let variable =
                     self.origins.iter().find(|(origin, ..)| origin == path || origin.starts_with(&format!("{path}.")));
                 let from = variable.map(|(_, name, _)| format!(" (variable {name})")).unwrap_or_default();
-                notices.push(Notice { key: path.to_owned(), text: format!("there is no such setting{from}") });
+                let nested = if path.ends_with('"') { "; write a map below a map, without dots" } else { "" };
+                notices.push(Notice { key: path.to_owned(), text: format!("there is no such setting{from}{nested}") });
             }
         }
     }
@@ -163,6 +219,10 @@ impl Reader {
         self.mistakes.borrow_mut().push(Mistake { key: path.to_owned(), value, problem, fix: fix.into() });
     }
 
+    fn notice(&self, path: &str, text: impl Into<String>) {
+        self.notices.borrow_mut().push(Notice { key: path.to_owned(), text: text.into() });
+    }
+
     fn get(&self, path: &str) -> Option<&Value> {
         path.split('.').try_fold(&self.tree, |node, name| match node {
             Value::Array(items) => items.get(name.parse::<usize>().ok()?),
@@ -172,18 +232,31 @@ impl Reader {
 
     fn set(&self, path: &'static str) -> Option<&Value> {
         self.asked.borrow_mut().insert(path);
-        self.get(path).filter(|value| !value.is_null())
+        let value = self.get(path).filter(|value| !value.is_null());
+        if let Some(value) = value {
+            self.uses(path, value.clone(), Some(path));
+        }
+        value
     }
 
     fn text(&self, path: &'static str) -> Option<String> {
-        match self.set(path)? {
-            Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
-            // `0123` and `1e3` in a variable are meant as written.
-            Value::Number(number) => {
-                let raw = self.origins.iter().rev().find(|(origin, ..)| origin == path);
-                Some(raw.map_or_else(|| number.to_string(), |(.., text)| text.trim().to_owned()))
+        let value = self.set(path)?;
+        match value {
+            Value::String(text) if text.is_empty() => {
+                self.has_no_effect(path);
+                None
             }
-            Value::Bool(b) => Some(b.to_string()),
+            Value::String(text) => Some(text.clone()),
+            // `0123`, `1e3` and `True` in a variable are meant as written.
+            Value::Number(_) | Value::Bool(_) => {
+                let raw = self.origins.iter().rev().find(|(origin, ..)| origin == path);
+                let plain = value.to_string();
+                let text = raw.map_or_else(|| plain.clone(), |(.., text)| text.trim().to_owned());
+                if text != plain {
+                    self.uses(path, text.as_str(), Some(path));
+                }
+                Some(text)
+            }
             _ => {
                 self.mistake(path, "expected a text", "write one value");
                 None
@@ -191,16 +264,28 @@ impl Reader {
         }
     }
 
+    fn text_or(&self, path: &'static str, default: &str) -> String {
+        self.text(path).unwrap_or_else(|| self.default(path, default))
+    }
+
     fn boolean(&self, path: &'static str, default: bool) -> bool {
-        let Some(value) = self.set(path) else { return default };
-        value::boolean(value).unwrap_or_else(|| {
+        let Some(value) = self.set(path) else {
+            self.uses(path, default, None);
+            return default;
+        };
+        let parsed = value::boolean(value).unwrap_or_else(|| {
             self.mistake(path, "expected true or false", "write `true` or `false`");
             default
-        })
+        });
+        self.uses(path, parsed, Some(path));
+        parsed
     }
 
     fn duration(&self, path: &'static str, default: Duration) -> Duration {
-        let Some(text) = self.text(path) else { return default };
+        let Some(text) = self.text(path) else {
+            self.uses(path, value::printed(default), None);
+            return default;
+        };
         value::duration(&text).unwrap_or_else(|| {
             self.mistake(path, "expected a duration", "write it with units, like `30s`, `1h30m` or `168h`");
             default
@@ -208,7 +293,9 @@ impl Reader {
     }
 
     fn address(&self, path: &'static str, default: &str) -> String {
-        let Some(text) = self.text(path) else { return default.to_owned() };
+        let Some(text) = self.text(path) else {
+            return if default.is_empty() { String::new() } else { self.default(path, default) };
+        };
         if address::split(&text).is_none() {
             self.mistake(path, "expected an address", "write `host:port`, `[ipv6]:port` or `:port`");
         }
@@ -223,19 +310,25 @@ impl Reader {
         }
         let (log, http, limits) = (self.log(), self.http(), self.limits());
         let (storage, cluster) = (self.storage(), self.cluster());
+        let (htpasswd, token) = (self.htpasswd(), self.token());
         let data_dir = match (&cluster, &storage.driver) {
-            (Some(_), _) => PathBuf::from(self.text("cluster.datadir").unwrap_or("/var/lib/flotilla".to_owned())),
+            (Some(_), _) => PathBuf::from(self.text_or("cluster.datadir", "/var/lib/flotilla")),
             (None, Driver::Filesystem(filesystem)) => filesystem.root_directory.join("flotilla"),
             (None, Driver::S3(_)) => PathBuf::from("/var/lib/registry/flotilla"),
         };
         Config {
             log,
+            audit: self.audit(),
             http,
             limits,
             gc: self.gc(),
             storage,
             validation: self.validation(),
-            htpasswd: self.htpasswd(),
+            pages: self.pages(),
+            access: self.access(htpasswd.is_some(), token.is_some()),
+            htpasswd,
+            token,
+            health: self.health(),
             cluster,
             data_dir,
         }
@@ -243,7 +336,10 @@ impl Reader {
 
     /// A number from 1 to a million.
     fn count(&self, path: &'static str, default: usize) -> usize {
-        let Some(text) = self.text(path) else { return default };
+        let Some(text) = self.text(path) else {
+            self.uses(path, default, None);
+            return default;
+        };
         text.parse().ok().filter(|count| (1..=1_000_000).contains(count)).unwrap_or_else(|| {
             self.mistake(path, "expected a number from 1 to 1000000", format!("write a number, like `{default}`"));
             default
@@ -263,6 +359,20 @@ impl Reader {
             self.mistake(path, "expected a list of regular expressions", "write `[^https://example\\.com/]`");
             Vec::new()
         })
+    }
+
+    /// A list of texts, or one text.
+    fn texts(&self, path: &'static str) -> Vec<String> {
+        let items: Option<Vec<&str>> = match self.set(path) {
+            None => return Vec::new(),
+            Some(Value::Array(items)) => items.iter().map(Value::as_str).collect(),
+            Some(value) => value.as_str().map(|text| vec![text]),
+        };
+        let items = items.unwrap_or_else(|| {
+            self.mistake(path, "expected a list of texts", "write `[first, second]`");
+            Vec::new()
+        });
+        items.into_iter().filter(|item| !item.is_empty()).map(str::to_owned).collect()
     }
 
     fn deprecated(&self) -> Option<Notice> {

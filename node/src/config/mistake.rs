@@ -68,7 +68,8 @@ pub(super) fn shown(key: &str, value: &Value) -> String {
     text
 }
 
-fn masked(key: &str, value: &Value) -> Value {
+/// A value without its secrets.
+pub(super) fn masked(key: &str, value: &Value) -> Value {
     let inner = |name: &str, value: &Value| masked(name, value);
     match value {
         Value::Null => Value::Null,
@@ -84,20 +85,26 @@ fn masked(key: &str, value: &Value) -> Value {
 
 fn secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
+    // Nothing in these sections is a secret, and what everybody may see is no secret.
+    let key = ["auth.token.", "access.tokens.", "http.headers."]
+        .iter()
+        .find_map(|open| key.strip_prefix(open))
+        .unwrap_or(&key);
     // Anywhere in the path: what lies below a secret is a misspelt part of it.
-    let words = ["secret", "password", "token", "accesskey", "authorization", "cookie", ".headers."];
-    words.iter().any(|word| key.contains(word))
+    let words = ["secret", "password", "token", "credential", "authorization", "cookie", ".headers."];
+    // `accesskey`, `accountkey`, `licensekey`; the `key` of TLS is the name of a file.
+    let of_a_key = |word: &str| word.ends_with("key") && (word.len() > 3 || !key.contains("tls."));
+    words.iter().any(|word| key.contains(word)) || key.split(['.', '_']).any(of_a_key)
 }
 
-fn without_user_info(text: &str) -> String {
+/// A URL without the user and password in it.
+pub(super) fn without_user_info(text: &str) -> String {
     match text.split_once("://") {
-        Some((scheme, rest)) => {
-            let authority = rest.split('/').next().unwrap_or_default();
-            match authority.rfind('@') {
-                Some(at) => format!("{scheme}://***{}", &rest[at..]),
-                None => text.to_owned(),
-            }
-        }
+        // Up to the last `@`: a password may hold any character if nobody escaped it.
+        Some((scheme, rest)) => match rest.rfind('@') {
+            Some(at) => format!("{scheme}://***{}", &rest[at..]),
+            None => text.to_owned(),
+        },
         None => text.to_owned(),
     }
 }

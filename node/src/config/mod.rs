@@ -3,19 +3,28 @@
 //! table of every key and what becomes of it; read `load` next.
 
 pub mod address;
+pub mod authority;
 mod docs;
+mod inspect;
 mod keys;
 mod load;
 mod mistake;
+mod network;
 mod overrides;
+mod signing;
+mod suites;
 #[cfg(test)]
 mod tests;
 mod value;
 
 pub use docs::manual;
-pub use load::{DEFAULT_FILES, Loaded, from_yaml, load};
+pub use inspect::{Inspected, Setting, Source};
+pub use load::{DEFAULT_FILES, Loaded, from_yaml, inspect, inspect_yaml, load};
 pub use mistake::{Mistake, Mistakes, Notice};
+pub use network::Network;
+pub use signing::SigningAlgorithm;
 
+use http::HeaderMap;
 use regex::Regex;
 use std::{path::PathBuf, time::Duration};
 
@@ -27,6 +36,8 @@ const GENERAL_STORAGE_KEYS: [&str; 5] = ["cache", "delete", "maintenance", "redi
 pub struct Config {
     /// `log`
     pub log: Log,
+    /// `audit`; absent: not written
+    pub audit: Option<Audit>,
     /// `http`
     pub http: Http,
     /// `limits`
@@ -37,8 +48,16 @@ pub struct Config {
     pub storage: Storage,
     /// `validation`
     pub validation: Validation,
+    /// `catalog` and `tags`
+    pub pages: Pages,
     /// `auth.htpasswd`; absent: anyone may do anything
     pub htpasswd: Option<Htpasswd>,
+    /// `access`
+    pub access: Access,
+    /// `auth.token`
+    pub token: Option<TokenAuth>,
+    /// `health`
+    pub health: Health,
     /// `cluster`; absent: one node, one voter
     pub cluster: Option<Cluster>,
     /// Where the Raft log, the state and the identity live.
@@ -52,8 +71,21 @@ pub struct Log {
     pub level: String,
     /// `formatter`
     pub formatter: Formatter,
-    /// `accesslog.disabled`, negated
-    pub access_log: bool,
+    /// `accesslog.disabled` and `accesslog.formatter`
+    pub access_log: AccessLog,
+    /// `fields`: on every line
+    pub fields: Vec<(String, serde_json::Value)>,
+}
+
+/// What is written of every answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Nothing.
+    Off,
+    /// An event among the others.
+    Structured,
+    /// A line in Apache's combined format on stdout.
+    Combined,
 }
 
 /// How log lines look.
@@ -65,17 +97,62 @@ pub enum Formatter {
     Json,
 }
 
+/// Section `audit`, enabled: where its lines go (`path`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Audit {
+    /// `stdout`
+    Stdout,
+    /// A file, which is appended to.
+    File(PathBuf),
+}
+
 /// Section `http`.
 #[derive(Clone, Debug)]
 pub struct Http {
-    /// `addr`: the public address, e.g. `:5000`
+    /// `addr`: the public address, e.g. `:5000`; with [`Net::Unix`] the path of a socket
     pub addr: String,
+    /// `net`
+    pub net: Net,
+    /// `host`: where clients find the registry; absent: they say
+    pub host: Option<Host>,
+    /// `prefix`: before every path, without its last slash; empty: none
+    pub prefix: String,
+    /// `relativeurls`; absent: as if true, if there is no `host`
+    pub relative_urls: Option<bool>,
+    /// `headers`: of every answer
+    pub headers: HeaderMap,
+    /// `trustedproxies`: who may say for whom he asks
+    pub trusted_proxies: Option<Vec<Network>>,
+    /// `http2.disabled`, negated
+    pub http2: bool,
     /// `debug.addr`: the ops address; absent: none
     pub debug_addr: Option<String>,
+    /// `debug.prometheus.path`, unless `debug.prometheus.enabled` is false
+    pub metrics_path: Option<String>,
     /// `draintimeout`: longest soft stop
     pub drain_timeout: Duration,
     /// `tls`; absent: plain HTTP
     pub tls: Option<HttpTls>,
+}
+
+/// What the public listener is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Net {
+    /// A port.
+    Tcp,
+    /// A Unix socket.
+    Unix,
+}
+
+/// `http.host`, in its parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// `http` or `https`
+    pub scheme: &'static str,
+    /// Host, and port if it is not the usual one.
+    pub authority: String,
+    /// Without its last slash; empty: that of `http.prefix`.
+    pub path: String,
 }
 
 /// Section `http.tls`: TLS of the public address.
@@ -87,6 +164,21 @@ pub struct HttpTls {
     pub key: PathBuf,
     /// `minimumtls`
     pub minimum: TlsVersion,
+    /// `http.http2.disabled`, negated: HTTP/2 is offered
+    pub http2: bool,
+    /// `ciphersuites`: numbers of suites of TLS 1.2 (IANA); absent: all there are
+    pub suites: Option<Vec<u16>>,
+    /// `clientcas` and `clientauth`; absent: clients are not asked for certificates
+    pub clients: Option<ClientCertificates>,
+}
+
+/// Which certificates clients show.
+#[derive(Clone, Debug)]
+pub struct ClientCertificates {
+    /// `clientcas`: PEM; certificates must chain to one of them
+    pub authorities: Vec<PathBuf>,
+    /// `clientauth`: whether a client without certificate is refused
+    pub required: bool,
 }
 
 /// A version of TLS.
@@ -163,6 +255,8 @@ pub struct Storage {
     pub driver: Driver,
     /// `delete.enabled`
     pub delete: bool,
+    /// `maintenance.readonly.enabled`
+    pub read_only: bool,
     /// `redirect.disable`, negated
     pub redirect: bool,
     /// `maintenance.uploadpurging.age`: an upload session ends at the latest this long after it was opened
@@ -176,6 +270,24 @@ pub enum Driver {
     Filesystem(Filesystem),
     /// `s3`
     S3(Box<S3>),
+}
+
+impl Driver {
+    /// Its name in the configuration.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Filesystem(_) => "filesystem",
+            Self::S3(_) => "s3",
+        }
+    }
+
+    /// What distribution calls it in metrics.
+    pub const fn metrics_name(&self) -> &'static str {
+        match self {
+            Self::Filesystem(_) => "filesystem",
+            Self::S3(_) => "s3aws",
+        }
+    }
 }
 
 /// Section `storage.filesystem`.
@@ -216,11 +328,18 @@ pub struct S3 {
     pub storage_class: Option<String>,
     /// `objectacl`
     pub object_acl: Option<String>,
+    /// `redirectendpoint`: where clients that are redirected reach the store, if not at `regionendpoint`
+    pub redirect_endpoint: Option<String>,
 }
 
 impl std::fmt::Debug for S3 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("S3").field("bucket", &self.bucket).field("region", &self.region).finish_non_exhaustive()
+        let Self { bucket, region, region_endpoint, root_directory, .. } = self;
+        let endpoint = region_endpoint.as_deref().map(mistake::without_user_info);
+        let flags = [self.secure, self.skip_verify, self.force_path_style, self.encrypt];
+        let options = [&self.key_id, &self.storage_class, &self.object_acl];
+        let keys = [&self.access_key, &self.secret_key, &self.session_token].map(Option::is_some);
+        write!(f, "S3 {bucket:?} {region:?} {endpoint:?} {root_directory:?} {flags:?} {options:?} {keys:?}")
     }
 }
 
@@ -233,6 +352,133 @@ pub struct Htpasswd {
     pub path: PathBuf,
 }
 
+/// Section `health`.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    /// `storagedriver`; absent: not checked
+    pub storage: Option<Pace>,
+    /// `file`, `http` and `tcp`
+    pub checks: Vec<Check>,
+}
+
+/// How often something is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// `interval`
+    pub interval: Duration,
+    /// `timeout`
+    pub timeout: Duration,
+    /// `threshold`: failures in a row that count
+    pub threshold: u32,
+}
+
+/// One element of `health.file`, `health.http` or `health.tcp`.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// As operators see it.
+    pub name: String,
+    /// What is looked at.
+    pub what: Checked,
+    /// How often.
+    pub pace: Pace,
+}
+
+/// What a health check looks at.
+#[derive(Clone, Debug)]
+pub enum Checked {
+    /// A file that must not exist.
+    File(PathBuf),
+    /// A service that must answer.
+    Http(HttpService),
+    /// An address that must accept connections.
+    Tcp(String),
+}
+
+/// A service and its answer.
+#[derive(Clone)]
+pub struct HttpService {
+    /// `uri`
+    pub uri: String,
+    /// `headers`, which may be secret
+    pub headers: Vec<(String, String)>,
+    /// `statuscode`
+    pub status: u16,
+}
+
+impl std::fmt::Debug for HttpService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpService").field("uri", &self.uri).field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+/// Section `access`.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// `rules`; absent: every user may do anything, or anybody if there are no users
+    pub rules: Option<Vec<AccessRule>>,
+    /// `tokens`, if they are enabled
+    pub tokens: Option<TokenService>,
+}
+
+/// An element of `access.rules`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessRule {
+    /// `repositories`: patterns of names
+    pub repositories: Vec<String>,
+    /// `users`
+    pub users: Vec<Users>,
+    /// `rights`
+    pub rights: Vec<Right>,
+}
+
+/// Whom a rule is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Users {
+    /// `$all`
+    Anyone,
+    /// `$authenticated`
+    Authenticated,
+    /// A name of the password file.
+    Named(String),
+}
+
+/// What a rule permits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// `pull`
+    Pull,
+    /// `push`
+    Push,
+    /// `delete`
+    Delete,
+}
+
+/// Section `access.tokens`: tokens made by this cluster.
+#[derive(Clone, Debug)]
+pub struct TokenService {
+    /// `expiration`: how long a token is good
+    pub expiration: Duration,
+}
+
+/// Section `auth.token`: bearer tokens of a token server elsewhere.
+#[derive(Clone, Debug)]
+pub struct TokenAuth {
+    /// `realm`: URL where clients get tokens
+    pub realm: String,
+    /// `service`: what this registry is called there, a token's audience
+    pub service: String,
+    /// `issuer`: what that server calls itself in tokens
+    pub issuer: String,
+    /// `rootcertbundle`: PEM certificates and public keys
+    pub root_certificates: Option<PathBuf>,
+    /// `jwks`: JSON Web Key Set
+    pub jwks: Option<PathBuf>,
+    /// `signingalgorithms`
+    pub algorithms: Vec<SigningAlgorithm>,
+    /// `autoredirectpath` if `autoredirect`: clients get tokens at this path of the host that they asked
+    pub redirect_path: Option<String>,
+}
+
 /// Section `validation`.
 #[derive(Clone, Debug, Default)]
 pub struct Validation {
@@ -242,6 +488,15 @@ pub struct Validation {
     pub denied_urls: Vec<Regex>,
     /// `manifests.indexes.platforms` is `none`
     pub sparse_indexes: bool,
+}
+
+/// Sections `catalog` and `tags`: names on one page, at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Pages {
+    /// `catalog.maxentries`
+    pub catalog: usize,
+    /// `tags.maxtags`
+    pub tags: usize,
 }
 
 /// Section `cluster`.

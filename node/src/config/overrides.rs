@@ -2,6 +2,7 @@
 //! by index, deeper keys make the missing maps.
 
 use super::{
+    keys::{is_section, join},
     mistake::{Mistake, Notice, shown},
     value,
 };
@@ -22,10 +23,15 @@ pub(super) struct Applied {
 
 /// Applies the variables whose names begin with `REGISTRY_`.
 pub(super) fn apply(tree: &mut Value, env: impl IntoIterator<Item = (String, String)>) -> Applied {
-    let mut variables: Vec<_> =
-        env.into_iter().filter(|(name, _)| name.to_ascii_uppercase().starts_with(PREFIX)).collect();
+    let mut variables: Vec<_> = env.into_iter().filter(|(name, _)| name.starts_with(PREFIX)).collect();
     variables.sort();
     let mut applied = Applied::default();
+    let (links, variables): (Vec<_>, Vec<_>) = variables.into_iter().partition(|(name, text)| service_link(name, text));
+    if !links.is_empty() {
+        let key = links.into_iter().map(|(name, _)| name).collect::<Vec<_>>().join(", ");
+        let text = "this is how Kubernetes tells of a Service, and no setting".to_owned();
+        applied.notices.push(Notice { key, text });
+    }
     scalar_sections(tree);
     for (name, text) in variables {
         if EXCEPT.contains(&name.as_str()) {
@@ -40,25 +46,54 @@ pub(super) fn apply(tree: &mut Value, env: impl IntoIterator<Item = (String, Str
         let new = value::parse(&text).unwrap_or_else(|_| Value::String(text.clone()));
         let mut path = String::new();
         match place(tree, &words, &mut path) {
-            Some(slot) => {
+            Ok(slot) => {
                 let driver = (path == "storage" || path == "auth").then(|| new.as_str()).flatten();
                 match (driver, &mut *slot) {
-                    (Some(driver), slot) => replace_choice(&path, slot, driver),
+                    (Some(driver), slot) => {
+                        replace_choice(&path, slot, driver);
+                        // The other keys of the section are not this variable's doing.
+                        path = join(&path, driver);
+                    }
                     (None, slot) => *slot = new,
                 }
                 applied.origins.push((path, name, text));
             }
-            None => applied.mistakes.push(Mistake {
+            Err(Misplaced::Element) => applied.mistakes.push(Mistake {
                 // By the whole name: the path ends where the list does, and would not say that the value is a secret.
                 value: Some(shown(&words.join("."), &new)),
                 key: name,
                 problem: format!("there is no such element in the list at `{path}`"),
                 fix: "number the elements from 0 without gaps".to_owned(),
             }),
+            Err(Misplaced::BelowValue) => {
+                let text = format!("`{path}` is one value and has nothing below it");
+                applied.notices.push(Notice { key: name, text });
+            }
         }
     }
     scalar_sections(tree);
     applied
+}
+
+/// Whether a variable is one of those that Kubernetes (and Docker's old links) makes in every container for a Service, here
+/// one whose name begins with `registry`: `REGISTRY_PORT=tcp://10.0.0.1:5000`, `REGISTRY_AUTH_SERVICE_HOST`,
+/// `REGISTRY_SERVICE_PORT_HTTPS`, `REGISTRY_PORT_5000_TCP_ADDR`.
+fn service_link(name: &str, value: &str) -> bool {
+    const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let words: Vec<&str> = name[PREFIX.len()..].split('_').collect();
+    let url =
+        value.split_once("://").is_some_and(|(scheme, _)| PROTOCOLS.iter().any(|p| p.eq_ignore_ascii_case(scheme)));
+    match words.as_slice() {
+        [.., "PORT"] if url => return true,
+        [.., "SERVICE", "HOST"] => return true,
+        [.., "PORT", port, protocol] if number(port) && PROTOCOLS.contains(protocol) => return true,
+        [.., "PORT", port, protocol, "ADDR" | "PORT" | "PROTO"] if number(port) && PROTOCOLS.contains(protocol) => {
+            return true;
+        }
+        _ => {}
+    }
+    words.windows(2).any(|pair| pair == ["SERVICE", "PORT"]) && number(value)
 }
 
 /// `storage: s3` and `auth: none` are short for a map with that one key.
@@ -83,12 +118,23 @@ fn replace_choice(section: &str, slot: &mut Value, name: &str) {
     *slot = Value::Object(map);
 }
 
-/// The slot that `words` name, made if missing; `None` if a list has no such element. `path` receives its name.
-fn place<'a>(tree: &'a mut Value, words: &[&str], path: &mut String) -> Option<&'a mut Value> {
+/// Why a variable has no place in the tree.
+enum Misplaced {
+    /// The list has no such element.
+    Element,
+    /// A setting with one value is above it.
+    BelowValue,
+}
+
+/// The slot that `words` name, made if missing. `path` receives its name, or that of the last part there is.
+fn place<'a>(tree: &'a mut Value, words: &[&str], path: &mut String) -> Result<&'a mut Value, Misplaced> {
     let mut slot = tree;
     for (depth, word) in words.iter().enumerate() {
         let index = word.parse::<usize>().ok();
         if !slot.is_object() && !slot.is_array() {
+            if !slot.is_null() && index.is_none() && depth > 0 && !is_section(path) {
+                return Err(Misplaced::BelowValue);
+            }
             *slot = match index {
                 Some(0) if depth > 0 => Value::Array(Vec::new()),
                 _ => Value::Object(Map::new()),
@@ -96,7 +142,7 @@ fn place<'a>(tree: &'a mut Value, words: &[&str], path: &mut String) -> Option<&
         }
         let step = match slot {
             Value::Array(items) => {
-                let index = index.filter(|index| *index <= items.len())?;
+                let index = index.filter(|index| *index <= items.len()).ok_or(Misplaced::Element)?;
                 if index == items.len() {
                     items.push(Value::Null);
                 }
@@ -111,12 +157,9 @@ fn place<'a>(tree: &'a mut Value, words: &[&str], path: &mut String) -> Option<&
                 slot = map.entry(key.clone()).or_insert(Value::Null);
                 key
             }
-            _ => return None,
+            _ => return Err(Misplaced::Element),
         };
-        if !path.is_empty() {
-            path.push('.');
-        }
-        path.push_str(&step);
+        *path = join(path, &step);
     }
-    Some(slot)
+    Ok(slot)
 }

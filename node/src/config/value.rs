@@ -30,6 +30,55 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
     (!text.is_empty()).then_some(sum)
 }
 
+/// A duration as text that [`duration`] reads.
+pub(super) fn printed(time: Duration) -> String {
+    match (time.as_secs(), time.subsec_nanos()) {
+        (seconds, 0) if seconds > 0 && seconds % 3600 == 0 => format!("{}h", seconds / 3600),
+        (seconds, 0) if seconds > 60 && seconds % 60 == 0 => format!("{}m", seconds / 60),
+        (seconds, 0) => format!("{seconds}s"),
+        (_, nanos) => format!("{}s{nanos}ns", time.as_secs()),
+    }
+}
+
+/// One line of YAML in ASCII. Texts are quoted where they could be read as something else.
+pub(super) fn yaml(value: &Value) -> String {
+    match value {
+        Value::String(text) => {
+            let safe = |c: char| c.is_ascii_alphanumeric() || "/._-:".contains(c);
+            let plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || "/:".contains(c) || text.contains(':'))
+                && !text.starts_with(['-', '.', '_'])
+                && text.chars().all(safe)
+                && !text.ends_with(':')
+                && parse(text).is_ok_and(|read| read == *value)
+                && boolean(value).is_none();
+            if plain || duration(text).is_some() && text != "0" { text.clone() } else { quoted(text) }
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(inner).collect::<Vec<_>>().join(", ")),
+        Value::Object(map) => {
+            let entry = |(key, value): (&String, &Value)| format!("{}: {}", quoted(key), inner(value));
+            format!("{{{}}}", map.iter().map(entry).collect::<Vec<_>>().join(", "))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
+}
+
+fn inner(value: &Value) -> String {
+    value.as_str().map_or_else(|| yaml(value), quoted)
+}
+
+/// A double-quoted text in which no character is special.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            ' '..='~' => out.push(c),
+            _ => out.push_str(&format!("\\U{:08x}", u32::from(c))),
+        }
+    }
+    out + "\""
+}
+
 /// A YAML 1.1 boolean, as Go's parser reads it.
 pub(super) fn boolean(value: &Value) -> Option<bool> {
     match value {

@@ -3,6 +3,7 @@
 use super::{body::Body, headers, query::Query};
 use crate::lifecycle::Lifecycle;
 use async_trait::async_trait;
+use flotilla_proto::admin::{Collect, Collected};
 use http::{Method, Request, Response, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -22,6 +23,9 @@ const CONNECTIONS_MAX: usize = 64;
 pub trait Operations: Send + Sync + 'static {
     /// The node's and the cluster's state (`GET /status`); with `hash` (`?hash=true`) a digest of the whole state too.
     async fn status(&self, hash: bool) -> anyhow::Result<serde_json::Value>;
+
+    /// Collects garbage in the whole cluster, and says what went (`POST /garbage-collect?dry_run=true&delete_untagged=true`).
+    async fn collect(&self, collect: Collect) -> anyhow::Result<Collected>;
 }
 
 /// Binds the socket, for this user only. A socket that a dead process left is replaced; the data directory's lock has made
@@ -74,15 +78,19 @@ async fn connection(stream: UnixStream, operations: Arc<dyn Operations>) {
 }
 
 async fn answer(operations: &dyn Operations, request: &Request<Incoming>) -> Response<Body> {
+    let asks = |name: &str| Query::of(request.uri()).get(name).is_some_and(|value| value == "true");
+    let said = |result: anyhow::Result<serde_json::Value>| match result {
+        Ok(body) => (StatusCode::OK, body),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, serde_json::json!({ "error": format!("{error:#}") })),
+    };
     let (status, body) = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/status") => {
-            let hash = Query::of(request.uri()).get("hash").is_some_and(|value| value == "true");
-            match operations.status(hash).await {
-                Ok(status) => (StatusCode::OK, status),
-                Err(error) => (StatusCode::SERVICE_UNAVAILABLE, serde_json::json!({ "error": format!("{error:#}") })),
-            }
-        }
+        (&Method::GET, "/status") => said(operations.status(asks("hash")).await),
         (_, "/status") => (StatusCode::METHOD_NOT_ALLOWED, serde_json::json!({ "error": "only GET" })),
+        (&Method::POST, "/garbage-collect") => {
+            let collect = Collect { dry_run: asks("dry_run"), delete_untagged: asks("delete_untagged") };
+            said(operations.collect(collect).await.and_then(|collected| Ok(serde_json::to_value(collected)?)))
+        }
+        (_, "/garbage-collect") => (StatusCode::METHOD_NOT_ALLOWED, serde_json::json!({ "error": "only POST" })),
         _ => (StatusCode::NOT_FOUND, serde_json::json!({ "error": "no such page" })),
     };
     let mut response = Response::new(Body::Full(Some(body.to_string().into())));

@@ -9,6 +9,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::{
     future::Future,
+    io,
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -86,6 +87,8 @@ struct Shared {
     ended: AtomicBool,
     /// It came too slowly and was given up.
     late: AtomicBool,
+    /// The client went away before its end.
+    broken: AtomicBool,
     /// It broke off or is not well-formed: what follows on the connection cannot be told.
     failed: AtomicBool,
     progress: Duration,
@@ -137,8 +140,8 @@ impl RequestBody {
     /// Wraps the connection's body. Its client must send 1 KiB in each time of `progress`.
     pub fn new(incoming: Incoming, progress: Duration) -> Self {
         let reader = Mutex::new(Reader { incoming, pace: Pace::default() });
-        let (received, [ended, late, failed]) = (AtomicU64::new(0), [false; 3].map(AtomicBool::new));
-        Self(Arc::new(Shared { reader, received, ended, late, failed, progress }))
+        let (received, [ended, late, broken, failed]) = (AtomicU64::new(0), [false; 4].map(AtomicBool::new));
+        Self(Arc::new(Shared { reader, received, ended, late, broken, failed, progress }))
     }
 
     /// For the registry.
@@ -188,6 +191,11 @@ impl RequestBody {
     /// Whether it was given up because it came too slowly.
     pub fn is_late(&self) -> bool {
         self.0.late.load(Ordering::Relaxed)
+    }
+
+    /// Whether the client went away before its end.
+    pub fn is_broken(&self) -> bool {
+        self.0.broken.load(Ordering::Relaxed)
     }
 
     /// Reads the rest, however long, if it comes in time; whether the connection can carry another request.
@@ -247,6 +255,7 @@ impl Stream for RequestBody {
                 },
                 Some(Err(error)) => {
                     self.0.failed.store(true, Ordering::Relaxed);
+                    self.0.broken.store(!is_malformed(&error), Ordering::Relaxed);
                     Poll::Ready(Some(Err(error.into())))
                 }
                 None => {
@@ -256,6 +265,12 @@ impl Stream for RequestBody {
             };
         }
     }
+}
+
+/// Whether the bytes that came are wrong; otherwise there are no more.
+fn is_malformed(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|error| matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
 }
 
 /// Why a body was not collected.

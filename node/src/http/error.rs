@@ -47,6 +47,9 @@ pub enum Error {
     /// `n` is no number.
     #[error("n must be a number, 0 or more")]
     PageSize,
+    /// More scopes than one token can hold.
+    #[error("more scopes than a token can hold; ask for fewer")]
+    TooManyScopes,
     /// A range outside of the blob.
     #[error("the range is outside of the blob's {size} bytes")]
     RangeNotSatisfiable {
@@ -62,6 +65,15 @@ pub enum Error {
     /// The policy says no.
     #[error(transparent)]
     Denied(#[from] auth::Denied),
+    /// Writes are switched off.
+    #[error("the registry is read-only for now")]
+    ReadOnly {
+        /// For the header `Allow`.
+        allow: &'static str,
+    },
+    /// A health check took this node out.
+    #[error("a health check of this node fails")]
+    Unhealthy,
     /// The use case failed.
     #[error(transparent)]
     Registry(#[from] registry::Error),
@@ -91,25 +103,33 @@ struct Entry<'a> {
 
 /// The answer that tells a client of `error`.
 pub fn respond(error: &Error) -> Response<Body> {
+    respond_with(error, None)
+}
+
+/// As [`respond`]; with this `detail` unless the error has its own.
+pub fn respond_with(error: &Error, detail: Option<serde_json::Value>) -> Response<Body> {
     let (status, code) = match error {
         Error::Path(error) => path(error),
-        Error::Method { .. } => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported),
+        Error::Method { .. } | Error::ReadOnly { .. } => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported),
         Error::Digest(_) | Error::DigestMissing => (StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid),
         Error::Header(_) => (StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid),
         Error::ContentRange => (StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid),
         Error::TooManyTags => (StatusCode::URI_TOO_LONG, ErrorCode::TagInvalid),
         Error::TagParameter => (StatusCode::BAD_REQUEST, ErrorCode::TagInvalid),
         Error::PageSize => (StatusCode::BAD_REQUEST, ErrorCode::PaginationNumberInvalid),
+        Error::TooManyScopes => (StatusCode::BAD_REQUEST, ErrorCode::Unsupported),
         Error::RangeNotSatisfiable { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid),
         // Always 401: clients authenticate again on that, and give up on 403.
-        Error::Unauthenticated | Error::NotVerified(auth::NotVerified::Wrong) | Error::Denied(_) => {
-            (StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized)
+        Error::Unauthenticated
+        | Error::NotVerified(auth::NotVerified::Wrong | auth::NotVerified::Token(_))
+        | Error::Denied(_) => (StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized),
+        Error::NotVerified(auth::NotVerified::Busy | auth::NotVerified::Unavailable) | Error::Unhealthy => {
+            (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable)
         }
-        Error::NotVerified(auth::NotVerified::Busy) => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable),
         Error::Registry(error) => answer(error),
         Error::Refused(refusal) => refusal.answer(),
     };
-    let mut response = Response::new(Body::Full(Some(document(error, status, code))));
+    let mut response = Response::new(Body::Full(Some(document(error, status, code, detail))));
     *response.status_mut() = status;
     let fields = response.headers_mut();
     fields.insert(header::CONTENT_TYPE, headers::JSON);
@@ -117,7 +137,7 @@ pub fn respond(error: &Error) -> Response<Body> {
         fields.insert(header::RETRY_AFTER, RETRY_AFTER);
     }
     match error {
-        Error::Method { allow } => {
+        Error::Method { allow } | Error::ReadOnly { allow } => {
             fields.insert(header::ALLOW, HeaderValue::from_static(allow));
         }
         Error::RangeNotSatisfiable { size } => {
@@ -126,6 +146,12 @@ pub fn respond(error: &Error) -> Response<Body> {
         _ => {}
     }
     response
+}
+
+/// Whether other credentials might help.
+pub fn is_about_caller(error: &Error) -> bool {
+    use auth::NotVerified::{Token, Wrong};
+    matches!(error, Error::Unauthenticated | Error::Denied(_) | Error::NotVerified(Wrong | Token(_)))
 }
 
 /// Domain words to statuses and codes.
@@ -182,11 +208,13 @@ fn path(error: &PathError) -> (StatusCode, ErrorCode) {
 }
 
 /// The body: causes that are ours alone stay in our log.
-fn document(error: &Error, status: StatusCode, code: ErrorCode) -> Bytes {
+fn document(error: &Error, status: StatusCode, code: ErrorCode, detail: Option<serde_json::Value>) -> Bytes {
     let internal = status.is_server_error() && !matches!(error, Error::Registry(registry::Error::CommitRunning(_)));
     let text = match internal {
         true if status == StatusCode::SERVICE_UNAVAILABLE => "the registry cannot answer for now; try again".to_owned(),
         true => "internal error".to_owned(),
+        // Why a token is worth nothing is for our log: it would help who forges one.
+        false if matches!(error, Error::NotVerified(_)) => error.to_string(),
         false => with_causes(error),
     };
     let entry = |detail| Entry { code: code.as_str(), message: &text, detail };
@@ -198,7 +226,7 @@ fn document(error: &Error, status: StatusCode, code: ErrorCode) -> Bytes {
             let parents: Vec<String> = parents.iter().map(ToString::to_string).collect();
             vec![entry(Some(serde_json::json!({ "parents": parents })))]
         }
-        _ => vec![entry(None)],
+        _ => vec![entry(detail)],
     };
     serde_json::to_vec(&Document { errors }).unwrap_or_default().into()
 }

@@ -39,6 +39,16 @@ pub const CACHE_FOR_EVER: HeaderValue = HeaderValue::from_static("max-age=315360
 /// `0`
 pub const ZERO: HeaderValue = HeaderValue::from_static("0");
 
+/// Adds what an operator wants in every answer; it replaces what is there.
+pub fn add(fields: &mut HeaderMap, own: &HeaderMap) {
+    for name in own.keys() {
+        fields.remove(name);
+    }
+    for (name, value) in own {
+        fields.append(name, value.clone());
+    }
+}
+
 /// A value from text that this program made of visible ASCII.
 pub fn value(text: impl AsRef<str>) -> HeaderValue {
     HeaderValue::from_str(text.as_ref()).unwrap_or(HeaderValue::from_static(""))

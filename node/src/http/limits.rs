@@ -65,6 +65,9 @@ pub enum Refusal {
     /// See [`HEAD_BYTES_MAX`] and [`HEADERS_MAX`].
     #[error("the headers are too large: at most 100 of them with 32 KiB")]
     HeadTooLarge,
+    /// The operator wants HTTP/1.1 only.
+    #[error("HTTP/2 is switched off here")]
+    Http2,
     /// See [`Limits::head`].
     #[error("the request's head did not arrive in time")]
     HeadLate,
@@ -81,6 +84,7 @@ impl Refusal {
     pub(super) fn answer(self) -> (StatusCode, ErrorCode) {
         match self {
             Self::Malformed | Self::Host | Self::Target => (StatusCode::BAD_REQUEST, ErrorCode::Unsupported),
+            Self::Http2 => (StatusCode::HTTP_VERSION_NOT_SUPPORTED, ErrorCode::Unsupported),
             Self::TargetTooLong => (StatusCode::URI_TOO_LONG, ErrorCode::Unsupported),
             Self::HeadTooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, ErrorCode::Unsupported),
             Self::HeadLate | Self::BodyLate => (StatusCode::REQUEST_TIMEOUT, ErrorCode::Unsupported),
@@ -89,11 +93,12 @@ impl Refusal {
     }
 
     /// The answer as bytes of HTTP/1.1, for a connection that is closed after it. To a `HEAD` it has no body.
-    pub(super) fn bytes(self, is_head: bool) -> Vec<u8> {
+    pub(super) fn bytes(self, is_head: bool, own: &HeaderMap) -> Vec<u8> {
         let mut response = error::respond(&Error::Refused(self));
         let fields = response.headers_mut();
         fields.insert(headers::API_VERSION, headers::REGISTRY_2_0);
         fields.insert(header::X_CONTENT_TYPE_OPTIONS, headers::NOSNIFF);
+        headers::add(fields, own);
         serialized(&response, is_head)
     }
 }

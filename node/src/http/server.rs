@@ -4,14 +4,16 @@
 //! socket. `watch` ends the ones that only hold on.
 
 use super::body::Body;
+use super::client::{Connection, Peer};
 use super::limits::{HEAD_BYTES_MAX, HEADERS_MAX, Limits, Overloaded, Refusal, TARGET_BYTES_MAX};
+use super::listener::{Listener, Socket};
 use super::metrics::Metrics;
 use super::tls::{self, Opened};
 use super::watch::{Verdict, Watch};
-use super::wire::{Exchange, Sent, Wire};
+use super::wire::{Exchange, Sent, Stream, Wire};
 use crate::lifecycle::Lifecycle;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
@@ -21,6 +23,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::{
     convert::Infallible,
     future::Future,
+    net::SocketAddr,
     pin::pin,
     sync::{
         Arc,
@@ -30,11 +33,9 @@ use std::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 /// Pause after a failed accept (out of file descriptors).
@@ -61,12 +62,16 @@ pub struct Settings {
     pub metrics: Option<Metrics>,
     /// Bounds.
     pub limits: Limits,
-    /// With TLS.
-    pub tls: Option<TlsAcceptor>,
+    /// Without HTTP/2; what TLS offers is decided with the certificate.
+    pub http1_only: bool,
+    /// Of every answer; the handler adds them to its own.
+    pub headers: HeaderMap,
+    /// With TLS; a Unix socket has none.
+    pub tls: Option<tls::Acceptor>,
 }
 
 /// As [`serve_with`], without TLS and with the usual limits.
-pub async fn serve<H, F>(listener: TcpListener, lifecycle: Lifecycle, metrics: Option<Metrics>, handler: H)
+pub async fn serve<H, F>(listener: impl Into<Listener>, lifecycle: Lifecycle, metrics: Option<Metrics>, handler: H)
 where
     H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + Unpin + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
@@ -75,19 +80,20 @@ where
 }
 
 /// Serves `listener` until the soft stop, when it ends at once; open connections finish as tracked tasks.
-pub async fn serve_with<H, F>(listener: TcpListener, lifecycle: Lifecycle, settings: Settings, handler: H)
+pub async fn serve_with<H, F>(listener: impl Into<Listener>, lifecycle: Lifecycle, settings: Settings, handler: H)
 where
     H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + Unpin + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
+    let listener = listener.into();
     let connections = Arc::new(Semaphore::new(settings.limits.connections));
     let refused = Arc::new(Semaphore::new(REFUSED_MAX));
     let draining = lifecycle.draining().clone();
     let server = Arc::new(Server::new(settings, lifecycle.clone(), handler));
     let accept = async {
         loop {
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
+            let (socket, peer) = match listener.accept().await {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     warn!(%error, "cannot accept a connection");
                     sleep(ACCEPT_PAUSE).await;
@@ -96,10 +102,10 @@ where
             };
             let server = server.clone();
             if let Ok(permit) = connections.clone().try_acquire_owned() {
-                lifecycle.spawn(server.connection(stream, permit));
+                lifecycle.spawn(server.connection(socket, peer, permit));
             } else if let Ok(permit) = refused.clone().try_acquire_owned() {
                 lifecycle.spawn(async move {
-                    let _ = timeout(REFUSAL_LIMIT, server.refuse(stream)).await;
+                    let _ = timeout(REFUSAL_LIMIT, server.refuse(socket)).await;
                     drop(permit);
                 });
             }
@@ -147,14 +153,17 @@ where
         Self { settings, lifecycle, http1, http2, handler, requests: Arc::default() }
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, _permit: OwnedSemaphorePermit) {
+    async fn connection(self: Arc<Self>, socket: Socket, peer: Option<SocketAddr>, _permit: OwnedSemaphorePermit) {
         let _open = self.settings.metrics.as_ref().map(Open::new);
-        if let Err(error) = stream.set_nodelay(true) {
+        if let Socket::Tcp(stream) = &socket
+            && let Err(error) = stream.set_nodelay(true)
+        {
             debug!(%error, "the connection is gone already");
             return;
         }
+        let local = matches!(socket, Socket::Unix(_));
         let draining = self.lifecycle.draining();
-        let opening = Box::pin(tls::open(stream, self.settings.tls.as_ref()));
+        let opening = Box::pin(self.open(socket));
         let opened = tokio::select! {
             biased;
             opened = opening => opened,
@@ -165,6 +174,7 @@ where
             Opened::PlainHttp(wire) => return last_words(wire, tls::PLAIN_HTTP).await,
             Opened::Nothing => return,
         };
+        let end = Connection { peer, local, secure: wire.is_secure() };
         let mut patience = self.settings.limits.head;
         let parked = loop {
             let drained = async {
@@ -180,11 +190,14 @@ where
             let Some(version) = first else { break wire };
             // In boxes, so that they cost nothing between requests.
             wire = match version {
-                Version::Http1 => match Box::pin(self.http1(wire)).await {
+                Version::Http1 => match Box::pin(self.http1(wire, end)).await {
                     Some(parked) => parked,
                     None => return,
                 },
-                Version::Http2 => return Box::pin(self.http2(wire)).await,
+                Version::Http2 if self.settings.http1_only => {
+                    return last_words(wire, &Refusal::Http2.bytes(false, &self.settings.headers)).await;
+                }
+                Version::Http2 => return Box::pin(self.http2(wire, end)).await,
             };
             patience = self.settings.limits.idle;
         };
@@ -192,10 +205,10 @@ where
     }
 
     /// Serves requests; gives the connection back when there was none for a while.
-    async fn http1(&self, wire: Wire) -> Option<Wire> {
+    async fn http1(&self, wire: Wire, end: Connection) -> Option<Wire> {
         let pulse = wire.pulse.clone();
         let mut watch = Watch::new(pulse.clone(), self.settings.limits, true);
-        let mut connection = self.http1.serve_connection(TokioIo::new(wire), self.service(&pulse));
+        let mut connection = self.http1.serve_connection(TokioIo::new(wire), self.service(&pulse, end));
         let mut draining = pin!(self.lifecycle.draining().cancelled());
         // Looked at only once there is a soft stop: this is polled for every piece.
         let mut stopping = pin!(self.lifecycle.stopping().cancelled());
@@ -232,12 +245,12 @@ where
             }
             Some(Verdict::HeadLate) => {
                 let is_head = wire.is_at_head();
-                last_words(wire, &Refusal::HeadLate.bytes(is_head)).await;
+                last_words(wire, &Refusal::HeadLate.bytes(is_head, &self.settings.headers)).await;
             }
             None => match refusal(pulse.refused.load(Ordering::Relaxed), &unread) {
                 Some(refusal) => {
                     let is_head = wire.is_at_head();
-                    last_words(wire, &refusal.bytes(is_head)).await;
+                    last_words(wire, &refusal.bytes(is_head, &self.settings.headers)).await;
                 }
                 None => linger(wire).await,
             },
@@ -245,11 +258,11 @@ where
         None
     }
 
-    async fn http2(&self, mut wire: Wire) {
+    async fn http2(&self, mut wire: Wire, end: Connection) {
         wire.lingers = false;
         let pulse = wire.pulse.clone();
         let mut watch = Watch::new(pulse.clone(), self.settings.limits, false);
-        let connection = self.http2.serve_connection(TokioIo::new(wire), self.service(&pulse));
+        let connection = self.http2.serve_connection(TokioIo::new(wire), self.service(&pulse, end));
         let mut connection = pin!(connection);
         let mut draining = pin!(self.lifecycle.draining().cancelled());
         // Looked at only once there is a soft stop: this is polled for every piece.
@@ -284,6 +297,7 @@ where
     fn service(
         &self,
         pulse: &Arc<super::wire::Pulse>,
+        end: Connection,
     ) -> impl Service<
         Request<Incoming>,
         Response = Response<Sent>,
@@ -295,6 +309,10 @@ where
         let limit = self.settings.limits.requests;
         service_fn(move |mut request: Request<Incoming>| {
             let (exchange, count) = Exchange::begin(&pulse, &requests);
+            request.extensions_mut().insert(end);
+            if let Some(address) = end.peer {
+                request.extensions_mut().insert(Peer(address));
+            }
             if count > limit {
                 request.extensions_mut().insert(Overloaded);
             }
@@ -304,8 +322,8 @@ where
     }
 
     /// Says that there are too many connections: after the request, since an answer that comes first confuses clients.
-    async fn refuse(&self, stream: TcpStream) {
-        let Opened::Wire(mut wire) = tls::open(stream, self.settings.tls.as_ref()).await else { return };
+    async fn refuse(&self, socket: Socket) {
+        let Opened::Wire(mut wire) = self.open(socket).await else { return };
         let mut head = [0; 1024];
         let mut seen = 0;
         let ends = |head: &[u8]| head.windows(4).any(|four| four == b"\r\n\r\n");
@@ -315,7 +333,15 @@ where
                 Ok(more) => seen += more,
             }
         }
-        last_words(wire, &Refusal::Overloaded.bytes(head.starts_with(b"HEAD "))).await;
+        let bytes = Refusal::Overloaded.bytes(head.starts_with(b"HEAD "), &self.settings.headers);
+        last_words(wire, &bytes).await;
+    }
+
+    async fn open(&self, socket: Socket) -> Opened {
+        match socket {
+            Socket::Tcp(stream) => tls::open(stream, self.settings.tls.as_ref()).await,
+            Socket::Unix(stream) => Opened::Wire(Wire::new(Stream::Unix(stream))),
+        }
     }
 }
 

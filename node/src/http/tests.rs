@@ -1,13 +1,19 @@
 //! The front over real connections: a registry on the in-process metadata store and a blob store.
 
+mod access;
+mod access_log;
+mod audit;
 mod auth;
 mod hardening;
 mod manifests;
+mod ops;
+mod outside;
 mod promises;
 mod properties;
 mod pulls;
 mod ranges;
 mod referrers;
+mod sharing;
 mod spec_discovery;
 mod spec_errors;
 mod spec_management;
@@ -15,9 +21,13 @@ mod spec_pull;
 mod spec_push;
 mod tags;
 mod tls;
+mod tls_files;
+mod tls_reload;
+mod token;
 mod uploads;
 
-use super::{Front, Limits, Metrics, body::Body, server};
+use super::audit::Audit;
+use super::{AccessLog, Front, Limits, Listener as Listening, Metrics, Setup, body::Body, server};
 use crate::auth::Access;
 use crate::blobstore::{BlobStore, Hasher, memory::Memory};
 use crate::lifecycle::{Lifecycle, Readiness};
@@ -93,11 +103,17 @@ impl Cluster {
 
     async fn accessed(nodes: usize, access: Access) -> Self {
         let (blobs, settings) = (Memory::new(), Settings { delete: true, ..Settings::default() });
-        Self::guarded(nodes, settings, blobs.clone(), Arc::new(blobs), access).await
+        Self::guarded(nodes, settings, blobs.clone(), Arc::new(blobs), access, &[]).await
+    }
+
+    /// A node for each log.
+    async fn audited(access: Access, audits: &[Audit]) -> Self {
+        let (blobs, settings) = (Memory::new(), Settings { delete: true, ..Settings::default() });
+        Self::guarded(audits.len(), settings, blobs.clone(), Arc::new(blobs), access, audits).await
     }
 
     async fn over(nodes: usize, settings: Settings, blobs: Memory, store: Arc<dyn BlobStore>) -> Self {
-        Self::guarded(nodes, settings, blobs, store, Access::open()).await
+        Self::guarded(nodes, settings, blobs, store, Access::open(), &[]).await
     }
 
     async fn guarded(
@@ -106,6 +122,7 @@ impl Cluster {
         blobs: Memory,
         store: Arc<dyn BlobStore>,
         access: Access,
+        audits: &[Audit],
     ) -> Self {
         let access = Arc::new(access);
         let metadata = Arc::new(LocalStore::new());
@@ -114,11 +131,13 @@ impl Cluster {
         let lifecycle = Lifecycle::new();
         let (readiness, ready) = watch::channel(Readiness::Ready);
         let mut addresses = Vec::new();
-        for _ in 0..nodes {
+        for node in 0..nodes {
             let shared: Arc<dyn MetadataStore> = metadata.clone();
             let registry = Registry::new(shared, store.clone(), lifecycle.clone(), settings.clone());
             let metrics = Metrics::new(&mut prometheus_client::registry::Registry::default());
-            let front = Front::new(registry, access.clone(), ready.clone(), metrics.clone(), true, Limits::default());
+            let setup = Setup::new(registry, ready.clone(), metrics.clone());
+            let audit = audits.get(node).cloned();
+            let front = Front::new(Setup { access: access.clone(), access_log: AccessLog::Structured, audit, ..setup });
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             addresses.push(listener.local_addr().unwrap());
             let handler = move |request| front.clone().handle(request);
@@ -143,7 +162,10 @@ impl Cluster {
         let stream = TcpStream::connect(self.nodes[node]).await.unwrap();
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         self.lifecycle.spawn(connection);
-        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "registry");
+        let mut request = Request::builder().method(method).uri(path);
+        if !fields.iter().any(|(name, _)| *name == "host") {
+            request = request.header(header::HOST, "registry");
+        }
         for (name, value) in fields {
             request = request.header(*name, *value);
         }

@@ -17,7 +17,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
 };
 use tokio_rustls::server::TlsStream;
 
@@ -59,6 +59,7 @@ pub(super) struct Wire {
 pub(super) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    Unix(UnixStream),
 }
 
 impl Wire {
@@ -71,9 +72,15 @@ impl Wire {
         let stream = match &self.stream {
             Stream::Plain(stream) => stream,
             Stream::Tls(stream) => stream.get_ref().0,
+            Stream::Unix(_) => return, // there the kernel offers nothing after a close
         };
         // Otherwise the kernel would go on offering it to the client.
         let _ = stream.set_zero_linger();
+    }
+
+    /// Whether TLS ends here.
+    pub(super) fn is_secure(&self) -> bool {
+        matches!(self.stream, Stream::Tls(_))
     }
 
     /// Whether the request that hyper refused is a `HEAD`, whose answer has no body.
@@ -95,6 +102,7 @@ impl Wire {
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream),
             Stream::Tls(stream) => Pin::new(&mut **stream),
+            Stream::Unix(stream) => Pin::new(stream),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::Error;
 use super::state::keys::{self, Table, key, prefix_end, queued, segment, split_timed, timed};
 use super::state::records::{damaged, decode, get, scan};
-use super::state::{Tables, TablesError};
+use super::state::{self, Tables, TablesError, TokenKeyId};
 use bytes::Bytes;
 use flotilla_proto::metadata::{ENDED_MS, GC_DELAYS};
 use flotilla_proto::oci::{Digest, RepositoryName, Tag};
@@ -130,6 +130,11 @@ impl View {
     /// Replicated monotonic time in milliseconds.
     pub fn mono(&self) -> Result<u64, Error> {
         Ok(self.cluster()?.mono)
+    }
+
+    /// The keys of tokens, by id; at most 8. Never show them.
+    pub fn token_keys(&self) -> Result<Vec<(TokenKeyId, wire::TokenKey)>, Error> {
+        Ok(state::token_keys(self.tables())?)
     }
 
     /// The delays, mode and reason of collection.

@@ -3,22 +3,30 @@
 //! Start: blob store → Raft → the store's marker agrees with the metadata → a barrier through the leader succeeded → the
 //! public port listens. Stop: unready → drain → hand over leadership → checkpoint → end.
 
+mod access;
 mod listen;
 mod operations;
 mod readiness;
 mod store_marker;
+#[cfg(test)]
+mod tests;
 
 use crate::{
-    auth::{Access, Htpasswd, Passwords},
     blobstore::{self, BlobStore},
-    config::{Config, Gc},
+    config::{Config, Driver, Gc},
+    health::{self, Health},
     http,
     lifecycle::{Lifecycle, Readiness},
     metadata::MetadataStore,
-    raft::RaftStore,
+    raft::{self, RaftStore},
     registry::{LayerUrls, Registry, Settings},
     telemetry,
-    workers::{Supervisor, gc_settings::GcSettings, upload_reaper::UploadReaper},
+    workers::{
+        Supervisor,
+        gc_settings::GcSettings,
+        token_keys::{self, TokenKeys},
+        upload_reaper::UploadReaper,
+    },
 };
 use anyhow::{Context, bail};
 use flotilla_proto::{metadata::HOUR_MS, wire::metadata as wire};
@@ -42,6 +50,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks at what the start waits for.
 const POLL: Duration = Duration::from_millis(20);
 
+/// Longest wait for the last lines of the access log.
+const FLUSH_MAX: Duration = Duration::from_secs(2);
+
 /// The operators' socket inside the data directory.
 pub const SOCKET: &str = "flotilla.sock";
 
@@ -50,22 +61,40 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let (say, readiness) = watch::channel(Readiness::Starting("opening the stores".into()));
     let mut figures = telemetry::metrics::registry();
 
+    if let Driver::Filesystem(filesystem) = &config.storage.driver {
+        store_marker::refuse_distribution(&filesystem.root_directory)?;
+    }
+    raft::make_dir(&config.data_dir).with_context(|| format!("cannot create {}", config.data_dir.display()))?;
     let spill = config.data_dir.join("spill");
     std::fs::create_dir_all(&spill).with_context(|| format!("cannot create {}", spill.display()))?;
-    let blobs = blobstore::open(&config.storage, lifecycle.clone(), blobstore::Metrics::register(&mut figures), spill)
-        .await
-        .context("blob store")?;
+    let blob_figures = blobstore::Metrics::register(&mut figures, config.storage.driver.metrics_name());
+    let blobs = blobstore::open(&config.storage, lifecycle.clone(), blob_figures, spill).await.context("blob store")?;
     info!("blobs live in {}", blobs.describe());
+    let checks = health::Checks::new(&config.health, config.storage.driver.name(), &blobs)?;
     let ops = match &config.http.debug_addr {
         Some(address) => Some(listen::bind(address).await.context("http.debug.addr")?),
         None => None,
     };
-    let access = access(&config)?;
-    let public = listen::bind(&config.http.addr).await.context("http.addr")?;
-    let tls = config.http.tls.as_ref().map(http::tls::acceptor).transpose().context("http.tls")?;
+    let mut access = access::open(&config)?;
+    let public = listen::public(&config.http).await.context("http.addr")?;
+    let tls = match config.http.tls.clone() {
+        Some(tls) => {
+            let figures = http::tls::Metrics::new(&mut figures);
+            let reloader = http::tls::Reloader::open(tls, figures).context("http.tls")?;
+            let acceptor = reloader.acceptor();
+            lifecycle.spawn(reloader.run(lifecycle.clone()));
+            Some(acceptor)
+        }
+        None => None,
+    };
+    let audit = match &config.audit {
+        Some(place) => Some(http::audit::Audit::open(place, &mut figures).context("audit")?),
+        None => None,
+    };
     let raft = RaftStore::start(&config, &lifecycle, &mut figures).await.context("cluster")?;
     let operators = http::admin::bind(&config.data_dir.join(SOCKET)).context("operators' socket")?;
 
+    let health = Health::new(&mut figures);
     let http_figures = http::Metrics::new(&mut figures);
     let leads = {
         let raft = raft.clone();
@@ -77,7 +106,9 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     // Not tracked: they serve until the very end, and end with this function.
     let mut services = JoinSet::new();
     if let Some(ops) = ops {
-        let (pages, listener) = (http::Ops::new(readiness.clone(), figures), listen::listen(ops)?);
+        let path = config.http.metrics_path.as_deref();
+        let pages = http::Ops::new(readiness.clone(), health.clone(), figures, path);
+        let listener = listen::listen(ops)?;
         services.spawn(http::server::serve(listener, lifecycle.clone(), None, move |request| {
             pages.clone().handle(request)
         }));
@@ -95,13 +126,21 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
             return Ok(());
         }
     };
-    if let Err(error) = result {
-        node.lifecycle.stop();
-        node.raft.shutdown().await;
-        return Err(error);
-    }
+    let cluster_id = match result {
+        Ok(cluster_id) => cluster_id,
+        Err(error) => {
+            node.lifecycle.stop();
+            node.raft.shutdown().await;
+            return Err(error);
+        }
+    };
 
+    health.run(checks, &node.lifecycle);
     let metadata: Arc<dyn MetadataStore> = node.raft.clone();
+    if let Some(issuer) = access::issuer(&node.config, &metadata, cluster_id) {
+        supervisor.run(TokenKeys::new(issuer.clone()), token_keys::INTERVAL);
+        access = access.with_issuer(issuer);
+    }
     let registry = Registry::new(metadata.clone(), node.blobs.clone(), node.lifecycle.clone(), node.settings());
     let limits = http::Limits {
         connections: node.config.limits.connections,
@@ -109,27 +148,43 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         progress: node.config.limits.body_progress,
         ..http::Limits::default()
     };
-    let access_log = node.config.log.access_log;
-    let front = http::Front::new(registry, Arc::new(access), readiness, http_figures.clone(), access_log, limits);
-    let public = listen::listen(public)?;
-    info!("serving on {}", public.local_addr()?);
+    let access_log = http::AccessLog::open(node.config.log.access_log).context("log.accesslog")?;
+    let headers = node.config.http.headers.clone();
+    let front = http::Front::new(http::Setup {
+        registry,
+        access: Arc::new(access),
+        readiness,
+        health,
+        read_only: node.config.storage.read_only,
+        metrics: http_figures.clone(),
+        access_log: access_log.clone(),
+        origins: http::Origins::from(&node.config.http),
+        headers: headers.clone(),
+        limits,
+        audit: audit.clone(),
+    });
+    let public = public.listen()?;
+    info!("serving on {public}");
     let requests = node.lifecycle.clone();
-    let settings = http::server::Settings { metrics: Some(http_figures), limits, tls };
+    let settings = http::server::Settings {
+        metrics: Some(http_figures),
+        limits,
+        headers,
+        http1_only: !node.config.http.http2,
+        tls,
+    };
     let serve = http::server::serve_with(public, node.lifecycle.clone(), settings, move |request| {
         front.clone().handle_detached(request, requests.clone())
     });
     let accepting = node.lifecycle.spawn(serve);
     supervisor.run(GcSettings::new(metadata.clone(), delays(&node.config.gc)), REAP_INTERVAL);
     supervisor.run(UploadReaper::new(metadata, node.blobs.clone()), REAP_INTERVAL);
-    node.serve(accepting).await
-}
-
-/// How callers show who they are. Half of the processors may verify passwords, so that guessing does not stop the rest.
-fn access(config: &Config) -> anyhow::Result<Access> {
-    let Some(htpasswd) = &config.htpasswd else { return Ok(Access::open()) };
-    let parallel = std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2));
-    let users = Htpasswd::open(&htpasswd.path, parallel).context("auth.htpasswd")?;
-    Ok(Access::users(Passwords { realm: htpasswd.realm.clone(), users }))
+    let result = node.serve(accepting).await;
+    access_log.flush(FLUSH_MAX);
+    if let Some(audit) = audit {
+        audit.flush().await;
+    }
+    result
 }
 
 /// The delays of collection, as the state keeps them.
@@ -158,7 +213,7 @@ struct Node {
 
 impl Node {
     fn settings(&self) -> Settings {
-        let Config { storage, validation, gc, .. } = &self.config;
+        let Config { storage, validation, pages, gc, .. } = &self.config;
         let defaults = Settings::default();
         Settings {
             delete: storage.delete,
@@ -170,6 +225,8 @@ impl Node {
             // Delays too short for these, which only tests set, bound them.
             degraded_age: defaults.degraded_age.min(gc.grace.saturating_sub(gc.promise)),
             url_life: defaults.url_life.min(gc.delete_delay),
+            catalog_page: pages.catalog,
+            tags_page: pages.tags,
             ..defaults
         }
     }
@@ -185,8 +242,8 @@ impl Node {
         });
     }
 
-    /// Waits for the cluster, ties it to the blob store, and says that it is ready.
-    async fn establish(&self) -> anyhow::Result<()> {
+    /// Waits for the cluster, ties it to the blob store, and says that it is ready. Returns the cluster's id.
+    async fn establish(&self) -> anyhow::Result<String> {
         self.say(Readiness::Starting("waiting for the cluster".into()));
         let cluster_id = loop {
             let barrier = self.raft.barrier(Instant::now() + PATIENCE).await;
@@ -202,7 +259,7 @@ impl Node {
         let leads = || self.raft.is_leader();
         store_marker::establish(&*self.raft, &*self.blobs, &leads, &cluster_id, new_store).await?;
         self.say(Readiness::Ready);
-        Ok(())
+        Ok(cluster_id)
     }
 
     /// Watches readiness until the soft stop, then stops in order.

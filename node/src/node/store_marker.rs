@@ -7,11 +7,11 @@ use crate::{
     blobstore::BlobStore,
     metadata::{self, Command, MetadataStore},
 };
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
 use flotilla_proto::wire::metadata as wire;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 use tokio::time::Instant;
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -84,6 +84,21 @@ fn next(store: Option<wire::Store>, found: Option<Marker>, leads: bool, new_stor
     }
 }
 
+/// Refuses a directory with registry:2's data, before anything is written into it.
+pub(super) fn refuse_distribution(root: &Path) -> anyhow::Result<()> {
+    match root.join("docker/registry/v2").exists() {
+        true => Err(distribution(&root.display().to_string())),
+        false => Ok(()),
+    }
+}
+
+fn distribution(place: &str) -> anyhow::Error {
+    anyhow!(
+        "{place} holds a registry:2 layout (docker/registry/v2): use another root directory; moving such data over is not \
+         built yet"
+    )
+}
+
 /// Returns once metadata and store agree; fails if they never will. Waits for a store that is away.
 pub(super) async fn establish(
     metadata: &dyn MetadataStore,
@@ -108,10 +123,7 @@ pub(super) async fn establish(
         }
         let store = metadata.view()?.cluster()?.store;
         let found = match found {
-            Found::Distribution => bail!(
-                "{place} holds a registry:2 layout (docker/registry/v2): use another root directory; moving such data over is \
-                 not built yet"
-            ),
+            Found::Distribution => return Err(distribution(&place)),
             Found::Marker(marker) => marker,
         };
         match next(store, found.clone(), leads(), new_store, &place) {

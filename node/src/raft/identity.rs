@@ -93,7 +93,7 @@ struct StoredNode {
 impl IdentityFile {
     /// Locks `dir` and reads its identity; a directory without one gets a new disk id.
     pub fn open(dir: &Path) -> Result<Self, Error> {
-        fs::create_dir_all(dir).map_err(|error| Error::Io("the data directory could not be made", error))?;
+        super::private::make_dir(dir).map_err(|error| Error::Io("the data directory could not be made", error))?;
         let lock = lock(dir)?;
         let path = dir.join("identity.json");
         let current = match fs::read(&path) {

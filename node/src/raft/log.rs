@@ -66,7 +66,7 @@ pub struct LogStore {
 impl LogStore {
     /// Opens or creates the log in `dir`, which it locks. A torn record at the very end is cut; other damage is refused.
     pub fn open(dir: &Path, config: Config) -> io::Result<Self> {
-        std::fs::create_dir_all(dir)?;
+        super::private::close_dir(dir)?;
         let dir = dir.to_str().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "log path is not UTF-8"))?;
         let mut settings = raft_log::Config::new(dir);
         settings.wal.flush_batch_wait = Some(config.flush_wait);

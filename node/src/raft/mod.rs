@@ -23,6 +23,7 @@ mod metrics;
 mod network;
 mod options;
 mod peers;
+mod private;
 mod propose;
 mod replica;
 mod service;
@@ -36,6 +37,7 @@ mod tests;
 
 pub use error::Error;
 pub use options::Options;
+pub use private::make_dir;
 pub use status::{Node, Status};
 pub use store::RaftStore;
 

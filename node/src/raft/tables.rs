@@ -9,7 +9,9 @@ use redb::{
     ReadOnlyTable, ReadTransaction, ReadableDatabase as _, ReadableTable, Table, TableDefinition, WriteTransaction,
 };
 use std::{
+    fs::File,
     io,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -39,7 +41,8 @@ pub(super) struct Database {
 impl Database {
     /// Creates `path` for `cluster_id`, durably; it must not exist.
     pub(super) fn create(path: &Path, cluster_id: &str, cache_bytes_max: usize) -> io::Result<Self> {
-        let database = Self::at(path, redb::Builder::new().set_cache_size(cache_bytes_max).create(path))?;
+        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(path)?;
+        let database = Self::at(path, redb::Builder::new().set_cache_size(cache_bytes_max).create_file(file))?;
         let txn = database.begin_write(false)?;
         txn.open_table(METADATA).map_err(io_error)?;
         let mut raft = txn.open_table(RAFT).map_err(io_error)?;

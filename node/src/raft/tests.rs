@@ -4,3 +4,4 @@ mod cluster;
 mod identity;
 mod life;
 mod tls;
+mod token_keys;

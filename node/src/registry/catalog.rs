@@ -2,7 +2,7 @@ use super::{Error, Registry};
 use crate::auth::Listing;
 use tokio::task::yield_now;
 
-/// Names that are looked at in one go; of a caller who may read few of them, few are on a page.
+/// Names that are looked at in one go.
 const EXAMINED_MAX: usize = 10_000;
 
 /// One page of a listing, in order.
@@ -31,26 +31,14 @@ impl Registry {
             let names = view.repositories(last, limit + 1)?;
             return Ok(Page::cut(names.iter().map(ToString::to_string).collect(), limit));
         }
-        let mut page = Page { names: Vec::new(), next_after: None };
-        let mut after = last.map(str::to_owned);
+        // Whether there is a next page depends on what the caller may see alone: so it is looked for to the end.
+        let (mut names, mut after) = (Vec::new(), last.map(str::to_owned));
         loop {
             let examined = view.repositories(after.as_deref(), EXAMINED_MAX)?;
-            for name in &examined {
-                if page.names.len() == limit {
-                    return Ok(page);
-                }
-                if listing.shows(name) {
-                    page.names.push(name.to_string());
-                    // Never a name that the caller may not see.
-                    page.next_after = page.names.last().cloned();
-                }
-            }
-            if examined.len() < EXAMINED_MAX {
-                page.next_after = None;
-                return Ok(page);
-            }
-            if !page.names.is_empty() {
-                return Ok(page);
+            let wanted = (limit + 1).saturating_sub(names.len());
+            names.extend(examined.iter().filter(|name| listing.shows(name)).take(wanted).map(ToString::to_string));
+            if names.len() > limit || examined.len() < EXAMINED_MAX {
+                return Ok(Page::cut(names, limit));
             }
             after = examined.last().map(ToString::to_string);
             yield_now().await;

@@ -57,6 +57,10 @@ pub struct Settings {
     pub commit_limit: Duration,
     /// Life of a URL of the store.
     pub url_life: Duration,
+    /// Repositories on one page, at most.
+    pub catalog_page: usize,
+    /// Tags on one page of a client that asks for pages, at most.
+    pub tags_page: usize,
 }
 
 impl Default for Settings {
@@ -75,6 +79,8 @@ impl Default for Settings {
             degraded_age: hours(4),
             commit_limit: Duration::from_secs(60),
             url_life: Duration::from_secs(15 * 60),
+            catalog_page: 1_000,
+            tags_page: 100_000,
         }
     }
 }
@@ -105,5 +111,10 @@ impl Registry {
         let boot_id = Uuid::new_v4().as_simple().to_string();
         let (objects, commits) = (AtomicU64::new(0), Commits::default());
         Self(Arc::new(Inner { metadata, blobs, lifecycle, settings, boot_id, objects, commits }))
+    }
+
+    /// What the operator chose.
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
     }
 }

@@ -1,9 +1,15 @@
 //! Logs, spans and metrics of the process. Knows the section `log` and nothing of other rooms; they use `tracing` and
-//! register with [`metrics::registry`].
+//! register with [`metrics::registry`]. [`exposition`] writes what they counted.
 
+mod append;
+pub mod exposition;
+mod fields;
 pub mod metrics;
+mod tally;
 mod writer;
 
+pub use append::AppendFile;
+pub use tally::{Counts, Tally};
 pub use writer::LogWriter;
 
 use crate::config::{Formatter, Log};
@@ -53,7 +59,7 @@ pub fn init(log: &Log, node: &str, export: bool) -> anyhow::Result<Telemetry> {
     let writer = LogWriter::start(std::io::stderr()).context("cannot start the log thread")?;
     let quiet = if matches!(log.level.as_str(), "error" | "trace") { String::new() } else { format!(",{QUIET}") };
     let filter = EnvFilter::try_new(format!("{}{quiet}", log.level)).context("log.level")?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(writer.clone());
+    let lines = tracing_subscriber::fmt::layer().with_writer(fields::Labelled::new(writer.clone(), log));
     let lines = match log.formatter {
         Formatter::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
         Formatter::Text => lines.with_ansi(false).boxed(),

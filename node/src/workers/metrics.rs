@@ -29,4 +29,12 @@ impl Metrics {
         registry.register("flotilla_workers_done", "Things that workers changed", metrics.done.clone());
         metrics
     }
+
+    /// Shows a worker's figures before its first pass.
+    pub(super) fn expect(&self, worker: &'static str) {
+        drop(self.done.get_or_create(&Name { worker }));
+        for result in ["ok", "error", "panic"] {
+            drop(self.passes.get_or_create(&Labels { worker, result }));
+        }
+    }
 }

@@ -7,6 +7,7 @@
 pub mod gc_settings;
 mod metrics;
 mod supervisor;
+pub mod token_keys;
 pub mod upload_reaper;
 
 pub use supervisor::Supervisor;

@@ -28,6 +28,7 @@ impl Supervisor {
     pub fn run<W: Worker>(&self, mut worker: W, interval: Duration) {
         let (lifecycle, is_leader, metrics) = (self.lifecycle.clone(), self.is_leader.clone(), self.metrics.clone());
         let stop = lifecycle.draining().clone();
+        metrics.expect(W::NAME);
         self.lifecycle.spawn(async move {
             let mut wait = jittered(interval);
             while stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_some() {

@@ -1,5 +1,7 @@
 //! Bounds and shapes of log commands and records that proposers and the state machine share.
 
+mod secret;
+
 use crate::wire::metadata::{Batch, Command, GcDelays, Operation, command};
 use bytes::Bytes;
 
@@ -44,6 +46,12 @@ pub const GC_DELAYS: GcDelays = GcDelays {
     breaker_permille: 100,
     breaker_floor: 50 << 30,
 };
+
+/// Keys for tokens that live at once, at most.
+pub const TOKEN_KEYS_MAX: usize = 8;
+
+/// Bytes of such a key.
+pub const TOKEN_SECRET_BYTES: usize = 32;
 
 /// Node ids below this belong to the static bootstrap.
 pub const NODE_ID_BASE: u64 = 65_536;

@@ -1,11 +1,12 @@
 //! The configuration: never a panic, never a secret in a message, and what is accepted can be written down and read again.
 
-use crate::node_config::{Config, Driver, Formatter, Loaded, Mistakes, TlsVersion, address, from_yaml};
-use std::fmt::Write;
+use crate::config::{Config, Inspected, Mistakes, Setting, address, inspect_yaml};
 
 /// The value of every secret of this target.
 const SECRET: &str = "hush-hush";
-const SECRETS: [&str; 4] = [
+const SECRETS: [&str; 6] = [
+    "REGISTRY_AUTH_TOKEN",
+    "REGISTRY_STORAGE_AZURE_ACCOUNTKEY",
     "REGISTRY_STORAGE_S3_ACCESSKEY",
     "REGISTRY_STORAGE_S3_SECRETKEY",
     "REGISTRY_STORAGE_S3_SESSIONTOKEN",
@@ -20,19 +21,17 @@ pub fn check(data: &[u8]) {
     let (file, lines) = text.split_once("---env\n").unwrap_or((text, ""));
     let pairs = lines.lines().filter_map(|line| line.split_once('='));
     let variables: Variables = pairs.map(|(name, value)| (format!("REGISTRY_{name}"), value.to_owned())).collect();
-    let result = from_yaml(file, variables.clone());
+    let result = inspect_yaml(file, variables.clone());
     if variables.len() > 1 && !repeated(&variables) {
-        let reversed = from_yaml(file, variables.iter().rev().cloned());
+        let reversed = inspect_yaml(file, variables.iter().rev().cloned());
         assert_eq!(told(&result), told(&reversed), "the order of the variables matters");
     }
     match &result {
-        Ok(Loaded { config, .. }) => accepted(config),
-        Err(mistakes) => {
-            explained(mistakes);
-            if !text.contains("hush") {
-                secrets_are_kept(file, &variables);
-            }
-        }
+        Ok(inspected) => accepted(inspected, text.contains("<<")),
+        Err(mistakes) => explained(mistakes),
+    }
+    if !text.contains("hush") {
+        secrets_are_kept(file, &variables);
     }
 }
 
@@ -42,10 +41,10 @@ fn repeated(variables: &Variables) -> bool {
 }
 
 /// All that an operator sees of a result.
-fn told(result: &Result<Loaded, Mistakes>) -> String {
+fn told(result: &Result<Inspected, Mistakes>) -> String {
     match result {
-        Ok(Loaded { config, notices }) => format!("{}\n{notices:?}", printed(config)),
-        Err(mistakes) => mistakes.to_string(),
+        Ok(inspected) => format!("{inspected}\n{inspected:?}"),
+        Err(mistakes) => format!("{mistakes}\n{mistakes:?}"),
     }
 }
 
@@ -60,16 +59,39 @@ fn explained(mistakes: &Mistakes) {
 fn secrets_are_kept(file: &str, variables: &Variables) {
     let mut variables = variables.clone();
     variables.extend(SECRETS.iter().map(|name| ((*name).to_owned(), SECRET.to_owned())));
-    match from_yaml(file, variables) {
-        Ok(Loaded { config, notices }) => {
-            assert!(!format!("{config:?}{notices:?}").contains(SECRET), "a secret in {config:?} or {notices:?}");
+    let told = told(&inspect_yaml(file, variables));
+    assert!(!told.contains(SECRET), "a secret in {told}");
+}
+
+/// What the rooms rely on, and: the page of `config check` is a file with the same configuration. (A merge key in a value
+/// is merged only when it is read again.)
+fn accepted(inspected: &Inspected, merges: bool) {
+    relied_upon(&inspected.loaded.config);
+    if merges {
+        return;
+    }
+    let page = inspected.to_string();
+    match inspect_yaml(&page, Variables::new()) {
+        Ok(again) => {
+            let values = |of: &Inspected| -> Vec<(String, String)> {
+                of.settings.iter().map(|Setting { key, value, .. }| (key.clone(), value.clone())).collect()
+            };
+            assert_eq!(values(&again), values(inspected), "for {page}");
+            assert!(again.loaded.notices.is_empty(), "{:?} for {page}", again.loaded.notices);
+            // Secrets are masked, and so not the same.
+            if !page.contains("***") {
+                assert_eq!(
+                    format!("{:?}", again.loaded.config),
+                    format!("{:?}", inspected.loaded.config),
+                    "for {page}"
+                );
+            }
         }
-        Err(mistakes) => assert!(!format!("{mistakes:?}{mistakes}").contains(SECRET), "a secret in {mistakes}"),
+        Err(mistakes) => panic!("{mistakes} for {page}"),
     }
 }
 
-/// What the rooms rely on, and: the configuration written as a file is the same configuration.
-fn accepted(config: &Config) {
+fn relied_upon(config: &Config) {
     assert!(["error", "warn", "info", "debug", "trace"].contains(&config.log.level.as_str()));
     assert!(address::split(&config.http.addr).is_some());
     assert!(config.http.debug_addr.as_ref().is_none_or(|text| address::split(text).is_some()));
@@ -80,139 +102,4 @@ fn accepted(config: &Config) {
         assert!(cluster.tls.is_some() || address::is_loopback(&cluster.addr), "the cluster port is open to anyone");
         assert!(cluster.peers.iter().all(|peer| address::split(peer).is_some_and(|(host, _)| !host.is_empty())));
     }
-    let file = printed(config);
-    match from_yaml(&file, Variables::new()) {
-        Ok(again) => {
-            assert_eq!(printed(&again.config), file);
-            assert!(again.notices.is_empty(), "{:?} for {file}", again.notices);
-        }
-        Err(mistakes) => panic!("{mistakes} for {file}"),
-    }
-}
-
-/// The effective configuration as a file.
-fn printed(config: &Config) -> String {
-    let mut file = File(String::from("version: 0.1\n"));
-    file.section("log:");
-    file.text("  level", Some(&config.log.level));
-    file.text("  formatter", Some(if config.log.formatter == Formatter::Json { "json" } else { "text" }));
-    file.line("  accesslog", &format!("{{disabled: {}}}", !config.log.access_log));
-    file.section("http:");
-    file.text("  addr", Some(&config.http.addr));
-    file.line("  draintimeout", &duration(config.http.drain_timeout));
-    if let Some(addr) = &config.http.debug_addr {
-        file.section("  debug:");
-        file.text("    addr", Some(addr));
-    }
-    if let Some(tls) = &config.http.tls {
-        file.section("  tls:");
-        file.text("    certificate", tls.certificate.to_str());
-        file.text("    key", tls.key.to_str());
-        file.text("    minimumtls", Some(if tls.minimum == TlsVersion::Tls13 { "tls1.3" } else { "tls1.2" }));
-    }
-    file.section("limits:");
-    file.line("  connections", &config.limits.connections.to_string());
-    file.line("  requests", &config.limits.requests.to_string());
-    file.line("  bodyprogress", &duration(config.limits.body_progress));
-    if let Some(htpasswd) = &config.htpasswd {
-        file.section("auth:");
-        file.section("  htpasswd:");
-        file.text("    realm", Some(&htpasswd.realm));
-        file.text("    path", htpasswd.path.to_str());
-    }
-    file.section("storage:");
-    file.line("  delete", &format!("{{enabled: {}}}", config.storage.delete));
-    file.line("  redirect", &format!("{{disable: {}}}", !config.storage.redirect));
-    let age = duration(config.storage.upload_age);
-    file.line("  maintenance", &format!("{{uploadpurging: {{age: {age}}}}}"));
-    match &config.storage.driver {
-        Driver::Filesystem(filesystem) => {
-            file.section("  filesystem:");
-            file.text("    rootdirectory", filesystem.root_directory.to_str());
-        }
-        Driver::S3(s3) => {
-            file.section("  s3:");
-            file.text("    bucket", Some(&s3.bucket));
-            file.text("    region", Some(&s3.region));
-            file.text("    regionendpoint", s3.region_endpoint.as_deref());
-            file.text("    accesskey", s3.access_key.as_deref());
-            file.text("    secretkey", s3.secret_key.as_deref());
-            file.text("    sessiontoken", s3.session_token.as_deref());
-            file.text("    rootdirectory", Some(&s3.root_directory));
-            file.line("    secure", &s3.secure.to_string());
-            file.line("    skipverify", &s3.skip_verify.to_string());
-            file.line("    forcepathstyle", &s3.force_path_style.to_string());
-            file.line("    encrypt", &s3.encrypt.to_string());
-            file.text("    keyid", s3.key_id.as_deref());
-            file.text("    storageclass", s3.storage_class.as_deref());
-            file.text("    objectacl", s3.object_acl.as_deref());
-        }
-    }
-    file.section("validation:");
-    file.section("  manifests:");
-    let platforms = if config.validation.sparse_indexes { "none" } else { "all" };
-    file.line("    indexes", &format!("{{platforms: {platforms}}}"));
-    file.section("    urls:");
-    file.list("      allow", config.validation.allowed_urls.iter().map(|pattern| pattern.as_str()));
-    file.list("      deny", config.validation.denied_urls.iter().map(|pattern| pattern.as_str()));
-    if let Some(cluster) = &config.cluster {
-        file.section("cluster:");
-        file.text("  datadir", config.data_dir.to_str());
-        file.text("  name", Some(&cluster.name));
-        file.text("  addr", Some(&cluster.addr));
-        file.text("  advertise", Some(&cluster.advertise));
-        file.line("  bootstrapexpect", &cluster.bootstrap_expect.to_string());
-        file.line("  newstore", &cluster.new_store.to_string());
-        file.list("  peers", cluster.peers.iter().map(String::as_str));
-        if let Some(tls) = &cluster.tls {
-            file.section("  tls:");
-            file.text("    certificate", tls.certificate.to_str());
-            file.text("    key", tls.key.to_str());
-            file.text("    ca", tls.ca.to_str());
-        }
-    }
-    file.0
-}
-
-struct File(String);
-
-impl File {
-    fn section(&mut self, name: &str) {
-        self.0.push_str(name);
-        self.0.push('\n');
-    }
-
-    fn line(&mut self, key: &str, value: &str) {
-        self.section(&format!("{key}: {value}"));
-    }
-
-    fn text(&mut self, key: &str, value: Option<&str>) {
-        if let Some(value) = value {
-            self.line(key, &quoted(value));
-        }
-    }
-
-    fn list<'a>(&mut self, key: &str, values: impl Iterator<Item = &'a str>) {
-        let values: Vec<String> = values.map(quoted).collect();
-        self.line(key, &format!("[{}]", values.join(", ")));
-    }
-}
-
-/// A double-quoted YAML text in ASCII, so that no character is special.
-fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            ' '..='~' => out.push(c),
-            _ => write!(out, "\\U{:08x}", u32::from(c)).expect("a text takes it"),
-        }
-    }
-    out + "\""
-}
-
-/// In pieces that floating-point numbers hold exactly.
-fn duration(time: std::time::Duration) -> String {
-    let seconds = time.as_secs();
-    format!("{}s{}s{}ns", seconds >> 32 << 32, seconds & 0xFFFF_FFFF, time.subsec_nanos())
 }

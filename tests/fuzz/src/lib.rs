@@ -10,9 +10,9 @@ extern crate self as flotilla_proto;
 #[path = "../../../proto/src/oci/mod.rs"]
 pub mod oci;
 
-/// Under test: `node/src/config`.
+/// Under test: `node/src/config`, under the name by which its own files know it.
 #[path = "../../../node/src/config/mod.rs"]
-pub mod node_config;
+pub mod config;
 /// Under test: `node/src/http/v2/endpoint.rs`.
 #[path = "../../../node/src/http/v2/endpoint.rs"]
 pub mod node_endpoint;
@@ -23,7 +23,8 @@ pub mod node_query;
 #[path = "../../../node/src/http/range.rs"]
 pub mod node_range;
 
-pub mod config;
+#[path = "config.rs"]
+pub mod config_target;
 pub mod content_range;
 pub mod endpoint;
 pub mod grammar;

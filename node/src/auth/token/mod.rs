@@ -1,9 +1,13 @@
 //! Bearer tokens (RFC 6750) in the shape of the distribution project's token authentication: a signed list of what the
-//! bearer may do, by which the bearer need not be known here. `resource` holds the words of that list.
+//! bearer may do, by which the bearer need not be known here. `resource` holds the words of that list, `own` the tokens that
+//! the cluster makes itself (the one place of this room that asks the metadata), `external` verifies those of another server.
 
+mod external;
+pub mod own;
 mod resource;
 
-pub use resource::Resource;
+pub use external::{External, KeysError};
+pub use resource::{Resource, granted};
 
 use super::Right;
 use flotilla_proto::oci::RepositoryName;
@@ -60,4 +64,7 @@ pub enum TokenError {
     /// Its time has not come.
     #[error("the token is not valid yet")]
     NotYet,
+    /// Whether it is good cannot be told now: its key may be known to a part of the cluster that cannot be reached.
+    #[error("the token cannot be verified now")]
+    Unavailable,
 }

@@ -73,6 +73,11 @@ pub(super) async fn client(config: &config::S3, metrics: Metrics) -> Result<Clie
     Ok(Client::from_conf(builder.build()))
 }
 
+/// The same client, for URLs that lead to `endpoint`.
+pub(super) fn leading_to(client: &Client, url: &str, secure: bool) -> Client {
+    Client::from_conf(client.config().to_builder().endpoint_url(endpoint(url, secure)).build())
+}
+
 /// The usual places: environment, profile, web identity, container and instance metadata.
 async fn chain(
     builder: aws_sdk_s3::config::Builder,

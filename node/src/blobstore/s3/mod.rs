@@ -42,6 +42,8 @@ pub struct S3(Arc<Shared>);
 
 struct Shared {
     client: Client,
+    /// Signs the URLs that clients are redirected to.
+    signer: Client,
     config: config::S3,
     /// Empty, or ends with a slash.
     prefix: String,
@@ -61,10 +63,14 @@ impl S3 {
         metrics: Metrics,
     ) -> Result<Self, Error> {
         let client = client::client(&config, metrics.clone()).await?;
+        let signer = match &config.redirect_endpoint {
+            Some(url) => client::leading_to(&client, url, config.secure),
+            None => client.clone(),
+        };
         let root = config.root_directory.trim_matches('/');
         let prefix = if root.is_empty() { String::new() } else { format!("{root}/") };
         let (requests, transfers) = (Semaphore::new(REQUESTS_MAX), Semaphore::new(TRANSFERS_MAX));
-        Ok(Self(Arc::new(Shared { client, config, prefix, budget, requests, transfers, lifecycle, metrics })))
+        Ok(Self(Arc::new(Shared { client, signer, config, prefix, budget, requests, transfers, lifecycle, metrics })))
     }
 }
 
@@ -213,9 +219,9 @@ impl BlobStore for S3 {
     async fn presign(&self, key: &Key, life: Duration) -> Result<Option<String>, Error> {
         let terms = PresigningConfig::expires_in(life).map_err(|error| error::refused(format!("presign: {error}")))?;
         let path = self.0.path(key);
-        let request = self.0.client.get_object().bucket(&self.0.config.bucket).key(&path);
-        let signed = request.presigned(terms).await.map_err(|error| map(error, "presign", &path))?;
-        Ok(Some(signed.uri().to_owned()))
+        let request = self.0.signer.get_object().bucket(&self.0.config.bucket).key(&path);
+        let signed = async { request.presigned(terms).await.map_err(|error| map(error, "presign", &path)) };
+        Ok(Some(self.0.metrics.time(Operation::Presign, signed).await?.uri().to_owned()))
     }
 
     async fn read_marker(&self) -> Result<Option<Bytes>, Error> {

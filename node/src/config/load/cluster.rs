@@ -8,7 +8,8 @@ use std::path::PathBuf;
 impl Reader {
     pub(super) fn cluster(&self) -> Option<Cluster> {
         let addr = self.address("cluster.addr", "127.0.0.1:5001");
-        let advertise = self.set("cluster.advertise").map(|_| self.address("cluster.advertise", &addr));
+        let advertise = self.set("cluster.advertise").is_some();
+        let advertised = self.address("cluster.advertise", &addr);
         let peers = self.peers();
         let expect = self.text("cluster.bootstrapexpect").map(|text| {
             text.parse::<usize>().ok().filter(|expect| (1..=7).contains(expect)).unwrap_or_else(|| {
@@ -16,10 +17,13 @@ impl Reader {
                 1
             })
         });
+        if expect.is_none() {
+            self.uses("cluster.bootstrapexpect", 1, None);
+        }
         let tls = self.cluster_tls();
         let cluster = Cluster {
-            name: self.text("cluster.name").unwrap_or("flotilla".to_owned()),
-            advertise: advertise.clone().unwrap_or_else(|| addr.clone()),
+            name: self.text_or("cluster.name", "flotilla"),
+            advertise: advertised,
             bootstrap_expect: expect.unwrap_or(1),
             new_store: self.boolean("cluster.newstore", false),
             addr,
@@ -27,12 +31,15 @@ impl Reader {
             tls,
         };
         self.set("cluster.datadir");
-        self.get("cluster").filter(|section| section.is_object())?;
+        if !self.get("cluster").is_some_and(Value::is_object) {
+            self.has_no_effect("cluster");
+            return None;
+        }
         if !address::is_loopback(&cluster.addr) && cluster.tls.is_none() && address::split(&cluster.addr).is_some() {
             let fix = "set cluster.tls.{certificate,key,ca}, or listen on a loopback address";
             self.mistake("cluster.addr", "without mutual TLS anyone who reaches this port could write", fix);
         }
-        if advertise.is_none() && address::is_unspecified(&cluster.addr) {
+        if !advertise && address::is_unspecified(&cluster.addr) {
             self.mistake(
                 "cluster.advertise",
                 "peers cannot reach an unspecified address",

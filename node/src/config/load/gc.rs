@@ -1,7 +1,7 @@
 //! Section `gc`.
 
 use super::Reader;
-use crate::config::{Gc, Notice};
+use crate::config::Gc;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -55,9 +55,10 @@ impl Reader {
         if gc.delete_untagged.is_some_and(|untagged| untagged < gc.grace) {
             self.mistake("gc.deleteuntagged", "it is shorter than `gc.grace`", "write at least `gc.grace`");
         }
-        if !gc.unsafe_delays {
-            for Violation { key, problem, fix } in violations(&gc) {
-                self.mistake(key, problem, fix);
+        for Violation { key, problem, fix } in violations(&gc) {
+            match gc.unsafe_delays {
+                true => self.notice(key, format!("unsafe: {problem}")),
+                false => self.mistake(key, problem, fix),
             }
         }
         gc
@@ -66,7 +67,7 @@ impl Reader {
     /// `10%,50GiB`, one of both, or `off`.
     fn breaker(&self) -> (u32, u64) {
         let Gc { breaker_permille: share_default, breaker_floor: floor_default, .. } = Gc::default();
-        let Some(text) = self.text("gc.breaker") else { return (share_default, floor_default) };
+        let text = self.text_or("gc.breaker", "10%,50GiB");
         if text == "off" || text == "false" {
             return (1_000, u64::MAX);
         }
@@ -84,14 +85,6 @@ impl Reader {
             }
         }
         (share.unwrap_or(0), floor.unwrap_or(if share.is_some() { 0 } else { floor_default }))
-    }
-
-    /// What is wrong with delays that the operator wants nevertheless.
-    pub(super) fn unsafe_delays(&self, gc: &Gc) -> Vec<Notice> {
-        let violations = if gc.unsafe_delays { violations(gc) } else { Vec::new() };
-        let notice =
-            |Violation { key, problem, .. }| Notice { key: key.to_owned(), text: format!("unsafe: {problem}") };
-        violations.into_iter().map(notice).collect()
     }
 }
 

@@ -19,7 +19,7 @@ impl Reader {
             let fix = "keep one; with variables, REGISTRY_STORAGE=<driver> replaces the driver of the file";
             self.mistake("storage", format!("{count} storage drivers are named: {names}"), fix);
         }
-        let root = self.text("storage.filesystem.rootdirectory").unwrap_or("/var/lib/registry".to_owned());
+        let root = self.text_or("storage.filesystem.rootdirectory", "/var/lib/registry");
         let s3 = section.contains_key("s3");
         let driver = match self.s3(s3) {
             Some(settings) => Driver::S3(Box::new(settings)),
@@ -32,19 +32,24 @@ impl Reader {
         }
         let (delete, redirect) =
             (self.boolean("storage.delete.enabled", false), !self.boolean("storage.redirect.disable", false));
-        Storage { driver, delete, redirect, upload_age }
+        let read_only = self.boolean("storage.maintenance.readonly.enabled", false);
+        Storage { driver, delete, read_only, redirect, upload_age }
     }
 
     /// Reads all keys; checks them only if the driver is chosen.
     fn s3(&self, chosen: bool) -> Option<S3> {
         let (region, endpoint) = (self.text("storage.s3.region"), self.text("storage.s3.regionendpoint"));
+        let root = self.text("storage.s3.rootdirectory").unwrap_or_default().trim_matches('/').to_owned();
+        if !root.is_empty() {
+            self.uses("storage.s3.rootdirectory", root.as_str(), Some("storage.s3.rootdirectory"));
+        }
         let s3 = S3 {
             bucket: self.text("storage.s3.bucket").unwrap_or_default(),
-            region: region.clone().unwrap_or("us-east-1".to_owned()),
+            region: region.clone().unwrap_or_else(|| self.default("storage.s3.region", "us-east-1")),
             access_key: self.text("storage.s3.accesskey"),
             secret_key: self.text("storage.s3.secretkey"),
             session_token: self.text("storage.s3.sessiontoken"),
-            root_directory: self.text("storage.s3.rootdirectory").unwrap_or_default().trim_matches('/').to_owned(),
+            root_directory: root,
             secure: self.boolean("storage.s3.secure", true),
             skip_verify: self.boolean("storage.s3.skipverify", false),
             force_path_style: self.boolean("storage.s3.forcepathstyle", endpoint.is_some()),
@@ -52,6 +57,7 @@ impl Reader {
             key_id: self.text("storage.s3.keyid"),
             storage_class: self.text("storage.s3.storageclass").filter(|class| !class.eq_ignore_ascii_case("none")),
             object_acl: self.text("storage.s3.objectacl"),
+            redirect_endpoint: self.text("storage.s3.redirectendpoint"),
             region_endpoint: endpoint,
         };
         if !chosen {

@@ -19,7 +19,7 @@ async fn limited(limits: Limits) -> Cluster {
     let blobs = Arc::new(cluster.blobs.clone());
     let registry = Registry::new(shared, blobs, cluster.lifecycle.clone(), Settings::default());
     let metrics = Metrics::new(&mut prometheus_client::registry::Registry::default());
-    let front = Front::new(registry, Arc::new(Access::open()), cluster.readiness.subscribe(), metrics, false, limits);
+    let front = Front::new(Setup { limits, ..Setup::new(registry, cluster.readiness.subscribe(), metrics) });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     cluster.nodes.push(listener.local_addr().unwrap());
     let settings = Listener { limits, ..Listener::default() };
@@ -74,6 +74,14 @@ fn refused(answer: &str, status: &str, what: &str) {
     assert!(head.contains(&format!("content-length: {}", body.len())), "{what}: {answer}");
     let body: serde_json::Value = serde_json::from_str(body).expect(what);
     assert!(body["errors"][0]["code"].is_string() && body["errors"][0]["message"].is_string(), "{what}: {body}");
+}
+
+#[tokio::test]
+async fn http2_can_be_switched_off() {
+    let cluster = super::outside::configured("http2: {disabled: true}").await;
+    let answer = exchange(&cluster, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    refused(&answer, "505", "prior knowledge");
+    cluster.get("/v2/").await.expect(200);
 }
 
 /// RFC 9112, 6.1 and 6.3; each is followed by what a smuggler would like to be read as a second request.

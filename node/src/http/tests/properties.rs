@@ -1,6 +1,7 @@
 //! Listings and ranges under random input, over the whole front. The expectations are worked out here once more, in the
 //! plainest way. proptest prints the seed of a failure.
 
+mod hiding;
 mod listings;
 mod ranges;
 

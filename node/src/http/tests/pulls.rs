@@ -45,6 +45,7 @@ async fn ranges_reach_over_the_objects_of_a_blob() {
     for method in [Method::GET, Method::HEAD] {
         let answer = cluster.send(method, &path, &[(fresh[0].0, &fresh[0].1)], "").await.expect(304);
         assert!(!answer.fields.contains_key("content-length"));
+        assert_eq!(answer.field("cache-control"), "max-age=31536000");
     }
     assert_eq!(cluster.get(&format!("/v2/b/blobs/{digest}")).await.expect(404).code(), "BLOB_UNKNOWN");
 }
@@ -96,14 +97,7 @@ async fn without_a_leader_reads_by_digest_go_on_for_a_while() {
         let metadata = Arc::new(Fragile { store: cluster.metadata.clone(), leaderless: true.into(), age });
         let registry = Registry::new(metadata, Arc::new(cluster.blobs.clone()), Lifecycle::new(), Settings::default());
         let metrics = Metrics::new(&mut prometheus_client::registry::Registry::default());
-        let front = Front::new(
-            registry,
-            Arc::new(Access::open()),
-            cluster.readiness.subscribe(),
-            metrics,
-            false,
-            Limits::default(),
-        );
+        let front = Front::new(Setup::new(registry, cluster.readiness.subscribe(), metrics));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut other = Cluster::of(0).await;
         other.nodes.push(listener.local_addr().unwrap());

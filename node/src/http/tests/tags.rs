@@ -144,3 +144,27 @@ async fn an_index_may_lack_manifests_where_the_operator_allows_it() {
         cluster.send(Method::PUT, "/v2/a/manifests/v1", &fields, index.clone()).await.expect(status);
     }
 }
+
+#[tokio::test]
+async fn pages_have_at_most_the_names_that_the_operator_allows() {
+    let settings = Settings { delete: true, catalog_page: 2, tags_page: 2, ..Settings::default() };
+    let cluster = Cluster::with(1, settings).await;
+    for name in ["a", "b", "c"] {
+        let config = cluster.push_blob(name, b"{}").await;
+        let body = manifest(&[(config, 2)], "");
+        for tag in ["v1", "v2", "v3"] {
+            cluster.put(&format!("/v2/{name}/manifests/{tag}"), &[], body.clone()).await.expect(201);
+        }
+    }
+    for path in ["/v2/_catalog", "/v2/_catalog?n=1000"] {
+        let page = cluster.get(path).await.expect(200);
+        assert_eq!(page.json()["repositories"], serde_json::json!(["a", "b"]), "{path}");
+        assert_eq!(page.field("link"), "</v2/_catalog?last=b&n=2>; rel=\"next\"");
+    }
+    let page = cluster.get("/v2/a/tags/list?n=1000").await.expect(200);
+    assert_eq!(page.json()["tags"], serde_json::json!(["v1", "v2"]));
+    assert_eq!(page.field("link"), "</v2/a/tags/list?last=v2&n=2>; rel=\"next\"");
+    // Who does not ask for pages reads no second one.
+    let all = cluster.get("/v2/a/tags/list").await.expect(200);
+    assert_eq!(all.json()["tags"], serde_json::json!(["v1", "v2", "v3"]));
+}

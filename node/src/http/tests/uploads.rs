@@ -140,7 +140,11 @@ async fn an_upload_belongs_to_its_repository_until_it_is_cancelled() {
     for method in [Method::GET, Method::PATCH, Method::DELETE] {
         assert_eq!(cluster.send(method, &elsewhere, &[], "").await.status, 404);
     }
-    cluster.send(Method::DELETE, &location, &[], "").await.expect(204);
+    let cancelled = cluster.send(Method::DELETE, &location, &[], "").await.expect(204);
+    assert!(
+        location.ends_with(cancelled.field("docker-upload-uuid"))
+            && cancelled.fields.contains_key("docker-upload-uuid")
+    );
     assert_eq!(cluster.send(Method::DELETE, &location, &[], "").await.expect(404).code(), "BLOB_UPLOAD_UNKNOWN");
     assert_eq!(cluster.get(&location).await.expect(404).code(), "BLOB_UPLOAD_UNKNOWN");
     assert_eq!(cluster.get("/v2/a/blobs/uploads/none").await.expect(404).code(), "BLOB_UPLOAD_UNKNOWN");

@@ -38,7 +38,10 @@ pub async fn get(
     };
     let wanted = range::wanted(range, blob.size);
     let mut response = if !conditions::must_send(fields, &digest)? {
-        empty(StatusCode::NOT_MODIFIED)
+        // With what the whole answer says to caches (RFC 9110 §15.4.5).
+        let mut response = empty(StatusCode::NOT_MODIFIED);
+        response.headers_mut().insert(header::CACHE_CONTROL, headers::CACHE_FOR_EVER);
+        response
     } else if let Wanted::Parts(parts) = wanted {
         // Never a redirect: stores answer one range only.
         several(registry, blob, parts).await?

@@ -108,6 +108,17 @@ impl Endpoint {
         }
     }
 
+    /// The methods it knows, as the header `Allow` has them.
+    pub const fn methods(&self) -> &'static str {
+        match self {
+            Self::Base | Self::Catalog | Self::Discover(_) | Self::Tags(_) | Self::Referrers(..) => "GET, HEAD",
+            Self::Manifest(..) => "GET, HEAD, PUT, DELETE",
+            Self::Blob(..) => "GET, HEAD, DELETE",
+            Self::Uploads(_) => "POST",
+            Self::Upload(..) => "GET, HEAD, PATCH, PUT, DELETE",
+        }
+    }
+
     /// The repository, if it names one.
     pub const fn repository(&self) -> Option<&RepositoryName> {
         match self {

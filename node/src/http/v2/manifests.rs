@@ -76,9 +76,10 @@ pub async fn put(request: &Context<'_>, name: &RepositoryName, reference: &Refer
     let new = NewManifest { reference, tags: tags.clone(), content_type, body, condition };
     let put = request.front.registry().put_manifest(&grant, new).await?;
 
+    let location = request.origin.location(&format!("/v2/{name}/manifests/{}", put.digest));
     let mut response = empty(StatusCode::CREATED);
     let fields = response.headers_mut();
-    fields.insert(header::LOCATION, headers::value(format!("/v2/{name}/manifests/{}", put.digest)));
+    fields.insert(header::LOCATION, headers::value(location));
     fields.insert(headers::DOCKER_CONTENT_DIGEST, headers::value(put.digest.to_string()));
     if let Some(subject) = put.subject {
         fields.insert(headers::OCI_SUBJECT, headers::value(subject.to_string()));

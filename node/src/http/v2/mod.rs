@@ -11,6 +11,7 @@ mod uploads;
 use super::body::{Body, RequestBody};
 use super::error::Error;
 use super::headers;
+use super::origin::Origin;
 use super::router::Front;
 use crate::auth::{Caller, Grant, Kind, Listing, Pull};
 use endpoint::Endpoint;
@@ -25,18 +26,17 @@ pub async fn answer(
     endpoint: &Endpoint,
     body: &RequestBody,
     caller: &Caller,
+    origin: &Origin<'_>,
 ) -> Result<Response<Body>, Error> {
-    let request = Context { front, head, body, caller };
+    let request = Context { front, head, body, caller, origin, endpoint };
     let is_head = head.method == Method::HEAD;
-    if endpoint.repository().is_none() && !front.policy().admits(caller) {
+    if endpoint.repository().is_none() && !front.admits(caller) {
         return Err(Error::Unauthenticated);
     }
     match (endpoint, &head.method) {
         (Endpoint::Base, &Method::GET | &Method::HEAD) => Ok(base::get()),
-        (Endpoint::Base, _) => Err(Error::Method { allow: "GET, HEAD" }),
 
         (Endpoint::Catalog, &Method::GET | &Method::HEAD) => tags::catalog(&request).await,
-        (Endpoint::Catalog, _) => Err(Error::Method { allow: "GET, HEAD" }),
 
         (Endpoint::Discover(name), &Method::GET | &Method::HEAD) => {
             if let Some(name) = name {
@@ -44,37 +44,32 @@ pub async fn answer(
             }
             Ok(base::discover())
         }
-        (Endpoint::Discover(_), _) => Err(Error::Method { allow: "GET, HEAD" }),
 
         (Endpoint::Referrers(name, digest), &Method::GET | &Method::HEAD) => {
             referrers::list(&request, name, *digest).await
         }
-        (Endpoint::Referrers(..), _) => Err(Error::Method { allow: "GET, HEAD" }),
 
         (Endpoint::Tags(name), &Method::GET | &Method::HEAD) => tags::list(&request, name).await,
-        (Endpoint::Tags(_), _) => Err(Error::Method { allow: "GET, HEAD" }),
 
         (Endpoint::Manifest(name, reference), &Method::GET | &Method::HEAD) => {
             manifests::get(&request, name, reference, is_head).await
         }
         (Endpoint::Manifest(name, reference), &Method::PUT) => manifests::put(&request, name, reference).await,
         (Endpoint::Manifest(name, reference), &Method::DELETE) => manifests::delete(&request, name, reference).await,
-        (Endpoint::Manifest(..), _) => Err(Error::Method { allow: "GET, HEAD, PUT, DELETE" }),
 
         (Endpoint::Blob(name, digest), &Method::GET | &Method::HEAD) => {
             blobs::get(&request, name, *digest, is_head).await
         }
         (Endpoint::Blob(name, digest), &Method::DELETE) => blobs::delete(&request, name, *digest).await,
-        (Endpoint::Blob(..), _) => Err(Error::Method { allow: "GET, HEAD, DELETE" }),
 
         (Endpoint::Uploads(name), &Method::POST) => uploads::open(&request, name).await,
-        (Endpoint::Uploads(_), _) => Err(Error::Method { allow: "POST" }),
 
         (Endpoint::Upload(name, id), &Method::GET | &Method::HEAD) => uploads::status(&request, name, *id).await,
         (Endpoint::Upload(name, id), &Method::PATCH) => uploads::write(&request, name, *id).await,
         (Endpoint::Upload(name, id), &Method::PUT) => uploads::finish(&request, name, *id).await,
         (Endpoint::Upload(name, id), &Method::DELETE) => uploads::cancel(&request, name, *id).await,
-        (Endpoint::Upload(..), _) => Err(Error::Method { allow: "GET, HEAD, PATCH, PUT, DELETE" }),
+
+        (endpoint, _) => Err(Error::Method { allow: endpoint.methods() }),
     }
 }
 
@@ -83,17 +78,26 @@ pub(super) struct Context<'a> {
     pub(super) front: &'a Front,
     pub(super) head: &'a Parts,
     pub(super) body: &'a RequestBody,
+    pub(super) origin: &'a Origin<'a>,
     caller: &'a Caller,
+    endpoint: &'a Endpoint,
 }
 
 impl Context<'_> {
-    /// The caller's permission for a repository.
+    /// The caller's permission for a repository. Every handler asks for it first: only those who may write learn that nobody
+    /// may for now.
     pub(super) fn grant<K: Kind>(&self, repository: &RepositoryName) -> Result<Grant<K>, Error> {
-        Ok(self.front.policy().grant(self.caller, repository)?)
+        let grant = self.front.policy().grant(self.caller, repository)?;
+        let reads = matches!(self.head.method, Method::GET | Method::HEAD);
+        if !reads && self.front.is_read_only() {
+            let allow = if matches!(self.endpoint, Endpoint::Uploads(_)) { "" } else { "GET, HEAD" };
+            return Err(Error::ReadOnly { allow });
+        }
+        Ok(grant)
     }
 
-    /// What the caller may see of the whole.
-    pub(super) fn listing(&self) -> Listing {
+    /// What the caller may see of the whole; nothing if it may not ask.
+    pub(super) fn listing(&self) -> Option<Listing> {
         self.front.policy().listing(self.caller)
     }
 }

@@ -56,7 +56,8 @@ pub async fn list(request: &Context<'_>, name: &RepositoryName, subject: Digest)
     }
     if let Some(after) = found.next_after {
         let filter = filter.map(|filter| format!("&artifactType={}", escape(&filter))).unwrap_or_default();
-        let next = format!("</v2/{name}/referrers/{subject}?last={after}&n={limit}{filter}>; rel=\"next\"");
+        let path = request.origin.path(&format!("/v2/{name}/referrers/{subject}"));
+        let next = format!("<{path}?last={after}&n={limit}{filter}>; rel=\"next\"");
         fields.insert(header::LINK, headers::value(next));
     }
     Ok(response)

@@ -7,10 +7,8 @@ use serde::Serialize;
 
 /// Names on one page, if the client does not say.
 const CATALOG_PAGE: usize = 100;
-/// Names on one page, at most.
-const CATALOG_PAGE_MAX: usize = 1_000;
-/// Tags on one page, at most, also if the client does not say: old clients read one page only.
-const TAGS_PAGE_MAX: usize = 100_000;
+/// Tags on one page, if the client does not say: old clients read one page only.
+const TAGS_PAGE: usize = 100_000;
 
 #[derive(Serialize)]
 struct Tags<'a> {
@@ -26,17 +24,19 @@ struct Catalog<'a> {
 /// end-8: the tags of a repository.
 pub async fn list(request: &Context<'_>, name: &RepositoryName) -> Result<Response<Body>, Error> {
     let grant = request.grant(name)?;
-    let (limit, last) = page(request, TAGS_PAGE_MAX, TAGS_PAGE_MAX)?;
+    let (limit, last) = page(request, TAGS_PAGE, request.front.registry().settings().tags_page)?;
     let page = request.front.registry().tags(&grant, last.as_deref(), limit).await?;
     let body = Tags { name: name.as_str(), tags: &page.names };
-    Ok(respond(&body, &page, limit, &format!("/v2/{name}/tags/list")))
+    Ok(respond(&body, &page, limit, &request.origin.path(&format!("/v2/{name}/tags/list"))))
 }
 
 /// The repositories.
 pub async fn catalog(request: &Context<'_>) -> Result<Response<Body>, Error> {
-    let (limit, last) = page(request, CATALOG_PAGE, CATALOG_PAGE_MAX)?;
-    let page = request.front.registry().repositories(&request.listing(), last.as_deref(), limit).await?;
-    Ok(respond(&Catalog { repositories: &page.names }, &page, limit, "/v2/_catalog"))
+    let listing = request.listing().ok_or(Error::Unauthenticated)?;
+    let most = request.front.registry().settings().catalog_page;
+    let (limit, last) = page(request, CATALOG_PAGE.min(most), most)?;
+    let page = request.front.registry().repositories(&listing, last.as_deref(), limit).await?;
+    Ok(respond(&Catalog { repositories: &page.names }, &page, limit, &request.origin.path("/v2/_catalog")))
 }
 
 /// `n` and `last`.

@@ -20,13 +20,13 @@ pub async fn open(request: &Context<'_>, name: &RepositoryName) -> Result<Respon
         let source = match from {
             Some(Ok(from)) => request.grant(&from).ok().map(Source::Repository),
             Some(Err(_)) => None,
-            None => request.listing().everything().map(Source::Any),
+            None => request.listing().and_then(|listing| listing.everything()).map(Source::Any),
         };
         if let (Ok(digest), Some(source)) = (mount.parse::<Digest>(), source)
             && registry.mount(&source, &grant, digest).await?.is_some()
         {
             request.front.metrics().upload_ended("mounted");
-            return Ok(created(name, &digest));
+            return Ok(created(request, name, &digest));
         }
     } else if let Some(digest) = query.get("digest") {
         let digest = digest.parse()?;
@@ -38,7 +38,7 @@ pub async fn open(request: &Context<'_>, name: &RepositoryName) -> Result<Respon
         None => Algorithm::Sha256,
     };
     let upload = registry.open_upload(&grant, algorithm).await?;
-    let mut response = progress(StatusCode::ACCEPTED, name, upload);
+    let mut response = progress(request, StatusCode::ACCEPTED, name, upload);
     response.headers_mut().insert(headers::OCI_CHUNK_MIN_LENGTH, CHUNK_MIN_LENGTH);
     Ok(response)
 }
@@ -46,7 +46,7 @@ pub async fn open(request: &Context<'_>, name: &RepositoryName) -> Result<Respon
 /// end-13: how far an upload is.
 pub async fn status(request: &Context<'_>, name: &RepositoryName, id: Uuid) -> Result<Response<Body>, Error> {
     let upload = request.front.registry().upload_status(&request.grant(name)?, id).await?;
-    Ok(progress(StatusCode::NO_CONTENT, name, upload))
+    Ok(progress(request, StatusCode::NO_CONTENT, name, upload))
 }
 
 /// end-5: a chunk.
@@ -59,9 +59,9 @@ pub async fn write(request: &Context<'_>, name: &RepositoryName, id: Uuid) -> Re
     match request.front.registry().write_chunk(&grant, id, chunk).await {
         Ok(upload) => {
             request.front.metrics().uploaded(request.body.received());
-            Ok(progress(StatusCode::ACCEPTED, name, upload))
+            Ok(progress(request, StatusCode::ACCEPTED, name, upload))
         }
-        Err(error) => with_progress(name, error),
+        Err(error) => with_progress(request, name, error),
     }
 }
 
@@ -76,7 +76,7 @@ pub async fn finish(request: &Context<'_>, name: &RepositoryName, id: Uuid) -> R
     };
     match request.front.registry().finish_upload(&grant, id, digest, chunk).await {
         Ok(committed) => Ok(finished(request, name, &committed)),
-        Err(error) => with_progress(name, error),
+        Err(error) => with_progress(request, name, error),
     }
 }
 
@@ -84,7 +84,9 @@ pub async fn finish(request: &Context<'_>, name: &RepositoryName, id: Uuid) -> R
 pub async fn cancel(request: &Context<'_>, name: &RepositoryName, id: Uuid) -> Result<Response<Body>, Error> {
     request.front.registry().cancel_upload(&request.grant(name)?, id).await?;
     request.front.metrics().upload_ended("cancelled");
-    Ok(empty(StatusCode::NO_CONTENT))
+    let mut response = empty(StatusCode::NO_CONTENT);
+    response.headers_mut().insert(headers::DOCKER_UPLOAD_UUID, headers::value(id.to_string()));
+    Ok(response)
 }
 
 /// The request's body and what its header says of it.
@@ -107,27 +109,34 @@ fn chunk(request: &Context<'_>) -> Result<Chunk, Error> {
 fn finished(request: &Context<'_>, name: &RepositoryName, committed: &Committed) -> Response<Body> {
     request.front.metrics().uploaded(request.body.received());
     request.front.metrics().upload_ended("committed");
-    created(name, &committed.digest)
+    created(request, name, &committed.digest)
 }
 
-fn created(name: &RepositoryName, digest: &Digest) -> Response<Body> {
+fn created(request: &Context<'_>, name: &RepositoryName, digest: &Digest) -> Response<Body> {
+    let location = request.origin.location(&format!("/v2/{name}/blobs/{digest}"));
     let mut response = empty(StatusCode::CREATED);
     let fields = response.headers_mut();
-    fields.insert(header::LOCATION, headers::value(format!("/v2/{name}/blobs/{digest}")));
+    fields.insert(header::LOCATION, headers::value(location));
     fields.insert(headers::DOCKER_CONTENT_DIGEST, headers::value(digest.to_string()));
     response
 }
 
 /// An answer that says where the upload goes on.
-fn progress(status: StatusCode, name: &RepositoryName, upload: Upload) -> Response<Body> {
+fn progress(request: &Context<'_>, status: StatusCode, name: &RepositoryName, upload: Upload) -> Response<Body> {
     let mut response = empty(status);
-    insert_progress(&mut response, name, upload);
+    insert_progress(request, &mut response, name, upload);
     response
 }
 
-fn insert_progress(response: &mut Response<Body>, name: &RepositoryName, Upload { id, offset }: Upload) {
+fn insert_progress(
+    request: &Context<'_>,
+    response: &mut Response<Body>,
+    name: &RepositoryName,
+    Upload { id, offset }: Upload,
+) {
+    let location = request.origin.location(&format!("/v2/{name}/blobs/uploads/{id}"));
     let fields = response.headers_mut();
-    fields.insert(header::LOCATION, headers::value(format!("/v2/{name}/blobs/uploads/{id}")));
+    fields.insert(header::LOCATION, headers::value(location));
     fields.insert(header::RANGE, headers::value(format!("0-{}", offset.saturating_sub(1))));
     fields.insert(headers::DOCKER_UPLOAD_UUID, headers::value(id.to_string()));
 }
@@ -141,16 +150,20 @@ async fn unplaced(
 ) -> Result<Response<Body>, Error> {
     let upload = request.front.registry().upload_status(&request.grant(name)?, id).await?;
     let mut response = error::respond(&error);
-    insert_progress(&mut response, name, upload);
+    insert_progress(request, &mut response, name, upload);
     Ok(response)
 }
 
 /// A chunk out of order is answered with where the upload ends, so that the client can go on from there.
-fn with_progress(name: &RepositoryName, error: registry::Error) -> Result<Response<Body>, Error> {
+fn with_progress(
+    request: &Context<'_>,
+    name: &RepositoryName,
+    error: registry::Error,
+) -> Result<Response<Body>, Error> {
     match error {
         registry::Error::OffsetMismatch { id, offset } => {
             let mut response = error::respond(&error.into());
-            insert_progress(&mut response, name, Upload { id, offset });
+            insert_progress(request, &mut response, name, Upload { id, offset });
             Ok(response)
         }
         error => Err(error.into()),

@@ -143,6 +143,7 @@ impl Machine<'_> {
             Command::ConfigureGc(command) => self.configure_gc(command),
             Command::SetGcMode(command) => self.set_gc_mode(command),
             Command::AllocateNodeId(command) => self.allocate_node_id(command),
+            Command::AddTokenKey(command) => self.add_token_key(command),
         }
     }
 

@@ -7,6 +7,7 @@ use super::keys::{Table, key, prefix_end};
 use super::records::decode;
 use super::tables::{Pair, Tables, TablesError};
 use bytes::Bytes;
+use flotilla_proto::metadata::{TOKEN_KEYS_MAX, TOKEN_SECRET_BYTES};
 use flotilla_proto::wire::metadata as wire;
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,7 @@ pub fn violations(tables: &dyn Tables) -> Result<Vec<String>, TablesError> {
     check.trash()?;
     check.objects()?;
     check.memory()?;
+    check.token_keys()?;
     check.totals()?;
     Ok(check.found)
 }
@@ -317,6 +319,21 @@ impl Check<'_> {
         let ended = self.records::<wire::Ended>(Table::Ended, &[])?;
         let expected = ended.iter().map(|(id, record)| timed(record.at_mono, id)).collect();
         self.mirrors(Table::EndedAt, &expected)
+    }
+
+    /// One key signs, the newest; the others were replaced after they were made.
+    fn token_keys(&mut self) -> Checked {
+        let keys = self.records::<wire::TokenKey>(Table::TokenKey, &[])?;
+        let signing: Vec<_> = keys.iter().filter(|(_, key)| key.replaced_mono.is_none()).collect();
+        self.expect(keys.len() <= TOKEN_KEYS_MAX, || format!("there are {} token keys", keys.len()));
+        self.expect(signing.len() == keys.len().min(1), || format!("{} token keys sign", signing.len()));
+        for (id, key) in &keys {
+            let replaced = key.replaced_mono.unwrap_or(u64::MAX);
+            let newer = signing.iter().any(|(_, newest)| newest.made_mono < replaced.min(key.made_mono));
+            let sound = id.len() == 16 && key.secret.len() == TOKEN_SECRET_BYTES;
+            self.expect(sound && key.made_mono <= replaced && !newer, || "a token key is not sound".to_owned());
+        }
+        Ok(())
     }
 
     fn totals(&mut self) -> Checked {

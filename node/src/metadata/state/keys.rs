@@ -75,6 +75,8 @@ pub(crate) enum Table {
     Remembered = 0x50,
     /// mono, request id → nothing
     RememberedAt = 0x51,
+    /// key id → `TokenKey`
+    TokenKey = 0x60,
 }
 
 /// The key of `fields`.

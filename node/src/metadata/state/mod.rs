@@ -23,10 +23,13 @@ mod roots;
 mod sessions;
 pub mod tables;
 mod tags;
+mod token_keys;
 mod trash;
 
 pub use apply::{UnknownCommand, UnknownFeatureLevel, apply};
 pub use tables::{MemoryTables, Tables, TablesError, TablesMut};
+pub use token_keys::TokenKeyId;
+pub(crate) use token_keys::token_keys;
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use flotilla_proto::wire::cluster as wire;
 use openraft::storage::IOFlushed;
 use prost::Message as _;
 use raft_log::codeq::{Decode, Encode};
-use std::io;
+use std::{fmt, io};
 
 /// Longest message a record may hold, in bytes; a longer length is damage.
 const MESSAGE_BYTES_MAX: u32 = 64 << 20;
@@ -100,8 +100,15 @@ impl Decode for StoredVote {
 }
 
 /// An encoded `wire::cluster::Entry`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Payload(pub(super) Bytes);
+
+/// Entries may hold secrets.
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Payload({} bytes)", self.0.len())
+    }
+}
 
 impl Encode for Payload {
     fn encode<W: io::Write>(&self, writer: W) -> io::Result<usize> {

@@ -1,5 +1,6 @@
 //! Which file holds the state: `CURRENT` names it, and only a rename changes that, so a crash leaves the old or the new.
 
+use crate::raft::private;
 use crate::raft::tables::Database;
 use crate::raft::types::LogId;
 use std::{
@@ -18,7 +19,7 @@ pub(in crate::raft) fn file_name(log_id: Option<LogId>) -> String {
 
 /// Opens the state of `cluster_id` in `dir`, creating it if there is none, and deletes what crashes left behind.
 pub(in crate::raft) fn open(dir: &Path, cluster_id: &str, cache_bytes_max: usize) -> io::Result<Database> {
-    fs::create_dir_all(dir)?;
+    private::close_dir(dir)?;
     let current = match fs::read_to_string(dir.join(CURRENT)) {
         Ok(name) if name.starts_with("state.") && !name.contains('/') => Some(name),
         Ok(_) => return Err(io::Error::new(io::ErrorKind::InvalidData, "CURRENT names no state file")),

@@ -139,22 +139,9 @@ pub async fn cut(store: &RaftStore) {
 }
 
 pub fn config_of(data_dir: PathBuf, cluster: Option<config::Cluster>) -> config::Config {
-    config::Config {
-        log: config::Log { level: "info".into(), formatter: config::Formatter::Text, access_log: false },
-        http: config::Http { addr: ":0".into(), debug_addr: None, drain_timeout: Duration::from_secs(1), tls: None },
-        limits: config::Limits { connections: 1, requests: 1, body_progress: Duration::from_secs(1) },
-        gc: config::Gc::default(),
-        storage: config::Storage {
-            driver: config::Driver::Filesystem(config::Filesystem { root_directory: data_dir.clone() }),
-            delete: true,
-            redirect: false,
-            upload_age: Duration::from_secs(1),
-        },
-        validation: config::Validation::default(),
-        htpasswd: None,
-        cluster,
-        data_dir,
-    }
+    let text = serde_json::json!({"storage": {"filesystem": {"rootdirectory": data_dir}, "delete": {"enabled": true}}});
+    let config::Loaded { config, .. } = config::from_yaml(&text.to_string(), []).unwrap();
+    config::Config { cluster, data_dir, ..config }
 }
 
 /// Starts a store, waiting for the lock of one that is still ending.

@@ -134,6 +134,25 @@ async fn a_body_that_breaks_is_resumed_where_it_broke() {
 }
 
 #[tokio::test]
+async fn a_signed_url_is_for_one_object_and_a_short_time() {
+    let (store, server, _guard) = local().await;
+    let key = contract::key();
+    contract::put(&store, &key, b"bytes").await;
+    let url = store.presign(&key, Duration::from_secs(900)).await.unwrap().unwrap();
+    assert!(url.starts_with(&format!("{}/bucket/root/{key}?", server.endpoint)), "{url}");
+    assert!(url.contains("X-Amz-Expires=900&") && url.contains("X-Amz-SignedHeaders=host&"), "{url}");
+    server.seen();
+
+    // Clients may reach the store at another address than this node does.
+    let config = config::S3 { redirect_endpoint: Some("https://cdn.example".into()), ..store.0.config.clone() };
+    let store = open(config).await;
+    let url = store.presign(&key, Duration::from_secs(900)).await.unwrap().unwrap();
+    assert!(url.starts_with(&format!("https://cdn.example/bucket/root/{key}?")), "{url}");
+    assert_eq!(server.seen(), [""; 0], "signing asks nobody");
+    assert_eq!(store.length(&key).await.unwrap(), Some(5), "the node itself goes on as before");
+}
+
+#[tokio::test]
 async fn a_missing_bucket_is_not_a_missing_object() {
     let (store, _server, (folder, _tasks)) = local().await;
     assert_eq!(store.length(&contract::key()).await.unwrap(), None);

@@ -4,6 +4,7 @@ mod collect;
 mod model;
 mod rules;
 mod space;
+mod token_keys;
 
 use super::invariants::violations;
 use super::keys::{Table, key};
@@ -180,6 +181,10 @@ fn command() -> impl Strategy<Value = Command> {
             .prop_map(|mode| Command::SetGcMode(wire::SetGcMode { mode, reason: String::new() })),
         1 => prop::collection::vec((0..40_u8).prop_map(|n| segment(n, 0).key), 0..10)
             .prop_map(|keys| Command::DeletesDone(wire::DeletesDone { keys })),
+        2 => (0..20_u8, 0..30_000_u64, 0..60_000_u64).prop_map(|(n, rotate_ms, keep_ms)| {
+            let secret = Bytes::from(vec![n; 32]);
+            Command::AddTokenKey(wire::AddTokenKey { key_id: id(n), secret, rotate_ms, keep_ms })
+        }),
     ]
 }
 
@@ -262,6 +267,10 @@ fn compare(tables: &MemoryTables, model: &Model) {
         let referrers = view.referrers(repository.id, &digest(13), None, 100).expect("read");
         assert_eq!(referrers.len(), model.manifests.iter().filter(refers).count());
     }
+    let mut keys: Vec<_> = model.token_keys.iter().map(|key| (key.id.to_vec(), key.replaced)).collect();
+    keys.sort();
+    let stored = view.token_keys().expect("read").into_iter();
+    assert_eq!(stored.map(|(id, key)| (id.to_vec(), key.replaced_mono)).collect::<Vec<_>>(), keys);
     let mut deleting: Vec<_> = model.deleting.iter().cloned().collect();
     deleting.sort();
     assert_eq!(view.deleting(None, 1_000).expect("read"), deleting);

@@ -46,6 +46,8 @@ pub(super) struct Model {
     hours: BTreeMap<u64, u64>,
     hour: u64,
     hour_began: u64,
+    /// The newest last.
+    pub(super) token_keys: Vec<TokenKey>,
 }
 
 /// Repository and digest.
@@ -62,6 +64,13 @@ struct Condemned {
     keys: Vec<String>,
     bytes: u64,
     admitted: bool,
+}
+
+#[derive(Clone)]
+pub(super) struct TokenKey {
+    pub(super) id: Bytes,
+    made: u64,
+    pub(super) replaced: Option<u64>,
 }
 
 pub(super) struct Session {
@@ -277,7 +286,26 @@ impl Model {
                 self.last_node = (65_536 + self.index).max(self.last_node + 1);
                 Outcome::NodeIdAllocated(wire::NodeIdAllocated { node_id: self.last_node })
             }
+            Command::AddTokenKey(c) => self.add_token_key(c),
         }
+    }
+
+    fn add_token_key(&mut self, c: &wire::AddTokenKey) -> Outcome {
+        let mono = self.mono;
+        if self.token_keys.last().is_some_and(|newest| mono - newest.made < c.rotate_ms) {
+            return done(0);
+        }
+        let mut keys = self.token_keys.clone();
+        if let Some(newest) = keys.last_mut() {
+            newest.replaced = Some(mono);
+        }
+        keys.retain(|key| key.replaced.is_none_or(|replaced| mono - replaced < c.keep_ms));
+        if keys.len() == 8 || self.token_keys.iter().any(|key| key.id == c.key_id) {
+            return done(0);
+        }
+        keys.push(TokenKey { id: c.key_id.clone(), made: mono, replaced: None });
+        self.token_keys = keys;
+        done(1)
     }
 
     fn open(&mut self, c: &wire::OpenSession) -> Outcome {

@@ -1,0 +1,125 @@
+//! Who changed what, who came in, who was turned away: one JSON line each, apart from the access log. `event` derives a
+//! line from what the router knows, so that no handler can forget it; here lines are written.
+
+mod event;
+
+pub(super) use event::line;
+
+use crate::{
+    auth::Caller,
+    clock, config,
+    telemetry::{AppendFile, LogWriter},
+};
+use anyhow::Context;
+use prometheus_client::{metrics::counter::Counter, registry::Registry};
+use std::{
+    io,
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
+use tokio::{task::spawn_blocking, time::Instant};
+use tracing::error;
+
+/// How long a request waits for room if nobody takes the lines. Then its line is lost: a registry that stands still because
+/// of a full disk would be worse.
+const ROOM_LIMIT: Duration = Duration::from_secs(1);
+/// How long the end of the process waits for the last lines.
+const FLUSH_LIMIT: Duration = Duration::from_secs(5);
+/// Lost lines are reported once in this time.
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Where the lines go. Cheap to clone.
+#[derive(Clone)]
+pub struct Audit {
+    writer: LogWriter,
+    lost: Counter,
+    reported: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Audit {
+    /// Opens the file.
+    ///
+    /// # Errors
+    /// If it cannot be written to.
+    pub fn open(place: &config::Audit, figures: &mut Registry) -> anyhow::Result<Self> {
+        let lost = Counter::default();
+        let help = "Lines of the audit log that could not be written";
+        figures.register("flotilla_audit_lines_dropped", help, lost.clone());
+        let writer = match place {
+            config::Audit::Stdout => LogWriter::with_gaps("audit", io::stdout(), gap),
+            config::Audit::File(path) => {
+                let file = AppendFile::open(path, lost.clone());
+                LogWriter::with_gaps("audit", file.with_context(|| path.display().to_string())?, gap)
+            }
+        };
+        Ok(Self { writer: writer.context("cannot start a thread")?, lost, reported: Arc::default() })
+    }
+
+    /// Queues a line.
+    pub(super) async fn write(&self, line: Vec<u8>) {
+        if self.writer.write_within(&line, ROOM_LIMIT).await {
+            return;
+        }
+        self.lost.inc();
+        let mut reported = self.reported.lock().expect("no holder panics");
+        if reported.is_none_or(|at| at.elapsed() >= REPORT_INTERVAL) {
+            *reported = Some(Instant::now());
+            error!(lost = self.lost.get(), "the audit log is not written fast enough: lines are lost");
+        }
+    }
+
+    /// Waits until all lines are written, a while at most.
+    pub async fn flush(&self) {
+        let writer = self.writer.clone();
+        if !spawn_blocking(move || writer.flush(FLUSH_LIMIT)).await.unwrap_or(false) {
+            error!("the last lines of the audit log may be lost");
+        }
+    }
+}
+
+/// Stands where lines are missing.
+fn gap(lines: u64) -> String {
+    let time = clock::rfc3339(clock::wall_ms());
+    format!(r#"{{"time":"{time}","event":"lost","outcome":"failed","lines":{lines}}}"#)
+}
+
+/// Who sent a request, found out while it was answered.
+#[derive(Default)]
+pub(super) struct Who(OnceLock<Sender>);
+
+enum Sender {
+    Known(Caller),
+    /// Not verified; the name is one of a user.
+    Claimed(Option<String>),
+}
+
+impl Who {
+    pub(super) fn is(&self, caller: &Caller) {
+        let _first_counts = self.0.set(Sender::Known(caller.clone()));
+    }
+
+    pub(super) fn claims_to_be(&self, user: Option<String>) {
+        let _first_counts = self.0.set(Sender::Claimed(user));
+    }
+
+    /// The caller, if that was verified (or said nothing).
+    fn caller(&self) -> Option<&Caller> {
+        match self.0.get()? {
+            Sender::Known(caller) => Some(caller),
+            Sender::Claimed(_) => None,
+        }
+    }
+
+    /// The caller's name, if it is beyond doubt.
+    pub(super) fn verified(&self) -> Option<&str> {
+        self.caller()?.name()
+    }
+
+    fn name(&self) -> Option<&str> {
+        match self.0.get()? {
+            Sender::Known(Caller::Anonymous) => Some("anonymous"),
+            Sender::Known(caller) => caller.name(),
+            Sender::Claimed(user) => user.as_deref(),
+        }
+    }
+}

@@ -178,7 +178,7 @@ fn a_blob_that_nobody_references_goes_in_three_steps() {
     assert!(scene.view().condemned_waits().expect("read"));
     assert_eq!(scene.view().due_condemned(9).expect("read").first().map(|list| (list.since, list.bytes)), Some((G, 5)));
     assert_eq!(scene.start_delete(), 1);
-    assert_eq!(scene.view().deleting(None, 9).expect("read"), [object.clone()]);
+    assert_eq!(scene.view().deleting(None, 9).expect("read"), std::slice::from_ref(&object));
     assert_eq!(scene.run(Command::DeletesDone(wire::DeletesDone { keys: vec![object.clone()] })), done(1));
     assert!(scene.view().object(&object).expect("read").is_none());
 }

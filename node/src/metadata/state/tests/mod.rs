@@ -321,8 +321,13 @@ fn everything_that_nothing_holds_goes(mut tables: MemoryTables, model: Model) {
     }
 }
 
+/// `FLOTILLA_CASES` asks for more than CI has time for.
+fn cases() -> u32 {
+    std::env::var("FLOTILLA_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(200)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_state_machine_does_what_the_model_does(steps in steps()) {

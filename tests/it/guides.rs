@@ -1,6 +1,6 @@
 //! Configurations as the guides of registry:2 give them, verbatim but for host paths and ports, under real clients.
 
-mod guide;
+pub mod guide;
 mod migration;
 
 use anyhow::{Context, Result, ensure};

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, and so do its helpers")]
 
 mod audit;
+mod auth_docs;
 mod battery;
 mod clients;
 mod command_line;
@@ -17,6 +18,7 @@ mod guides;
 mod hostile;
 mod lifecycle;
 mod linearizable;
+mod logins;
 mod membership;
 mod memory;
 mod mirrors;

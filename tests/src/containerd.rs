@@ -42,6 +42,11 @@ impl Containerd {
         run(command.arg("-a").arg(self.dir.path().join("socket")).args(arguments), LIMIT).await
     }
 
+    /// For the variable `CONTAINERD_ADDRESS`.
+    pub fn socket(&self) -> String {
+        self.dir.path().join("socket").display().to_string()
+    }
+
     /// Removes every image and waits until nothing of them is left, so that a pull has to fetch it all.
     pub async fn forget(&self) -> Result<()> {
         let images = self.ctr(&["images", "ls", "-q"]).await?;

@@ -69,9 +69,12 @@ impl Dockerd {
         let path = |name: &str| dir.path().join(name).display().to_string();
         let socket = format!("unix://{}", path("docker.sock"));
         let mut command = Command::new(dockerd);
+        // The engine refuses to start with a key both in its file and here.
+        let configured = arguments.contains(&"--config-file");
         command
             .args(["--host", &socket, "--data-root", &path("data"), "--exec-root", &path("exec")])
-            .args(["--pidfile", &path("pid"), "--storage-driver", driver, "--insecure-registry", "127.0.0.0/8"])
+            .args(["--pidfile", &path("pid"), "--storage-driver", driver])
+            .args(["--insecure-registry", "127.0.0.0/8"].into_iter().filter(|_| !configured))
             .args(["--bridge", "none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"])
             .args(arguments);
         let mut process = Process::start("dockerd", &mut command, &dir.path().join("dockerd.log"))?;
@@ -97,6 +100,11 @@ impl Dockerd {
         let mut command = Command::new(cli);
         command.args(["-H", &self.socket]).env("DOCKER_CONFIG", self.dir.path().join("config"));
         command
+    }
+
+    /// For the variable `DOCKER_HOST`.
+    pub fn host(&self) -> &str {
+        &self.socket
     }
 
     /// Soft stop, so that the engine unmounts what it mounted.

@@ -3,6 +3,7 @@
 //! Everything started here is stopped when its value is dropped. A test that lacks a program or the right to use it says
 //! so through [`skip`]; `tests/run.sh` lists those at the end.
 
+pub mod authority;
 pub mod cluster;
 pub mod conformance;
 pub mod containerd;

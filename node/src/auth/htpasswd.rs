@@ -11,6 +11,7 @@ use std::{
     collections::HashMap,
     fs,
     net::IpAddr,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::{Duration, SystemTime},
@@ -22,7 +23,8 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-/// A verified password is not verified again for this long.
+/// A verified password is not verified again while it is used at least so often: who fills the queue with guesses must not
+/// shut out those who are at work. A change of the user's hash ends it at once.
 const REMEMBERED: Duration = Duration::from_secs(300);
 /// Verified passwords remembered, at most.
 const REMEMBERED_MAX: usize = 10_000;
@@ -30,6 +32,8 @@ const REMEMBERED_MAX: usize = 10_000;
 const FRESH: Duration = Duration::from_secs(1);
 /// Attempts that wait for their turn or for the end of their delay, at most: also those whose clients are gone.
 const WAITING_MAX: usize = 64;
+/// Requests that wait for these attempts, at most: a part of those that a node answers at once.
+const ASKING_MAX: usize = 1_024;
 /// Cost of the hash that stands in for users who do not exist, if the file has none.
 const COST: u32 = 10;
 
@@ -41,6 +45,7 @@ pub struct Htpasswd {
     key: [u8; 32],
     verified: Mutex<HashMap<[u8; 32], Verified>>,
     verifying: Arc<Semaphore>,
+    asking: Semaphore,
     waiting: Semaphore,
     delayed: Semaphore,
     /// Held by the one who looks at the file.
@@ -68,6 +73,9 @@ struct Users {
 /// Tells one content of the file from another.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Version {
+    /// Replaced files may keep the time of the one before, and hashes all have one length.
+    inode: u64,
+    changed: (i64, i64),
     modified: Option<SystemTime>,
     bytes: u64,
 }
@@ -89,6 +97,7 @@ impl Htpasswd {
             key: rand::random(),
             verified: Mutex::default(),
             verifying: Arc::new(Semaphore::new(parallel)),
+            asking: Semaphore::new(ASKING_MAX),
             waiting: Semaphore::new(WAITING_MAX),
             delayed: Semaphore::new(WAITING_MAX),
             looking: tokio::sync::Mutex::default(),
@@ -108,27 +117,32 @@ impl Htpasswd {
         if let Some(matches) = matches.get() {
             return matches.then_some(()).ok_or(NotVerified::Wrong);
         }
-        let delay = self.delays.of(user, client);
-        if !delay.is_zero() {
-            let _place = self.delayed.try_acquire().map_err(|_| NotVerified::Busy)?;
-            sleep(delay).await;
-        }
-        let _place = self.waiting.try_acquire().map_err(|_| NotVerified::Busy)?;
-        let verify = || async {
+        let _asks = self.asking.try_acquire().map_err(|_| NotVerified::Busy)?;
+        // Who sends the same password at the same time, as the many requests of one pull do, shares the attempt and its place.
+        let attempt = || async {
+            let delay = self.delays.of(user, client);
+            if !delay.is_zero() {
+                let _place = self.delayed.try_acquire().map_err(|_| NotVerified::Busy)?;
+                let _among_its_own = self.delays.place(user, client).ok_or(NotVerified::Busy)?;
+                sleep(delay).await;
+            }
+            let _place = self.waiting.try_acquire().map_err(|_| NotVerified::Busy)?;
             let turn = self.verifying.clone().acquire_owned().await.expect("the semaphore is never closed");
             let (password, hash) = (password.to_owned(), hash.clone());
             let verified = spawn_blocking(move || {
                 let _until_done = turn; // whoever asked may be gone by then
                 bcrypt::verify(password, &hash).unwrap_or(false)
             });
-            verified.await.unwrap_or(false) && known
+            let matches = verified.await.unwrap_or(false) && known;
+            match matches {
+                true => self.delays.succeeded(user),
+                false => self.delays.failed(user, client),
+            }
+            Ok(matches)
         };
-        let matches = *matches.get_or_init(verify).await;
+        let matches = *matches.get_or_try_init(attempt).await?;
         if !matches {
             self.verified.lock().expect("no holder panics").remove(&key);
-            self.delays.failed(user, client);
-        } else {
-            self.delays.succeeded(user);
         }
         matches.then_some(()).ok_or(NotVerified::Wrong)
     }
@@ -172,7 +186,10 @@ impl Htpasswd {
     fn remembered(&self, key: [u8; 32]) -> Arc<OnceCell<bool>> {
         let mut verified = self.verified.lock().expect("no holder panics");
         let now = Instant::now();
-        if let Some(entry) = verified.get(&key).filter(|entry| now - entry.at < REMEMBERED) {
+        if let Some(entry) = verified.get_mut(&key).filter(|entry| now - entry.at < REMEMBERED) {
+            if entry.matches.get() == Some(&true) {
+                entry.at = now;
+            }
             return entry.matches.clone();
         }
         if verified.len() >= REMEMBERED_MAX {
@@ -235,7 +252,8 @@ impl Users {
 impl Version {
     fn of(path: &Path) -> std::io::Result<Self> {
         let metadata = fs::metadata(path)?;
-        Ok(Self { modified: metadata.modified().ok(), bytes: metadata.len() })
+        let (inode, changed) = (metadata.ino(), (metadata.ctime(), metadata.ctime_nsec()));
+        Ok(Self { inode, changed, modified: metadata.modified().ok(), bytes: metadata.len() })
     }
 }
 
@@ -305,6 +323,32 @@ mod tests {
         assert!(users.verify("ann", "two", None).await.is_ok(), "the last content goes on");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_replaced_file_of_the_same_length_and_time_counts() {
+        let (old, new) = (file(&line("ann", "one")), file(&line("ann", "two")));
+        let users = Htpasswd::open(old.path(), 2).unwrap();
+        assert_eq!(users.verify("ann", "one", None).await, Ok(()));
+        new.as_file().set_modified(old.as_file().metadata().unwrap().modified().unwrap()).unwrap();
+        fs::rename(new.path(), old.path()).unwrap();
+        tokio::time::advance(FRESH).await;
+        assert_eq!(users.verify("ann", "one", None).await, Err(NotVerified::Wrong));
+        assert_eq!(users.verify("ann", "two", None).await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_password_in_use_needs_no_place_among_those_that_wait() {
+        let file = file(&line("ann", "one"));
+        let users = Htpasswd::open(file.path(), 1).unwrap();
+        users.verify("ann", "one", None).await.unwrap();
+        let _places = users.waiting.acquire_many(WAITING_MAX as u32).await.unwrap();
+        for _ in 0..3 {
+            tokio::time::advance(REMEMBERED * 2 / 3).await;
+            assert_eq!(users.verify("ann", "one", None).await, Ok(()));
+        }
+        tokio::time::advance(REMEMBERED).await;
+        assert_eq!(users.verify("ann", "one", None).await, Err(NotVerified::Busy));
+    }
+
     #[tokio::test]
     async fn an_unknown_user_costs_as_much_as_a_wrong_password() {
         let file = file(&line("ann", "one").replace("$04$", "$06$"));
@@ -326,10 +370,57 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_password_sent_many_times_at_once_is_one_attempt() {
+        let file = file(&line("ann", "one"));
+        let users = Htpasswd::open(file.path(), 1).unwrap();
+        let turn = users.verifying.acquire().await.unwrap();
+        let right = (0..2 * WAITING_MAX).map(|_| users.verify("ann", "one", None));
+        let wrong = (0..2 * WAITING_MAX).map(|_| users.verify("ann", "two", None));
+        let free = async { drop(turn) };
+        let (right, wrong, ()) =
+            tokio::join!(futures_util::future::join_all(right), futures_util::future::join_all(wrong), free);
+        assert!(right.iter().all(|result| *result == Ok(())), "{right:?}");
+        assert!(wrong.iter().all(|result| *result == Err(NotVerified::Wrong)), "{wrong:?}");
+        assert_eq!(users.delays.of("ann", None), Duration::ZERO, "one failure, not {}", wrong.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_guesses_many_passwords_at_once_waits_all_the_same() {
+        let file = file(&line("ann", "one"));
+        let users = Htpasswd::open(file.path(), 1).unwrap();
+        (0..10).for_each(|_| users.delays.failed("ann", None));
+        (0..10).for_each(|_| users.delays.failed("bob", None));
+        let guesses: Vec<_> = (0..WAITING_MAX).map(|n| n.to_string()).collect();
+        let guesses = guesses.iter().map(|guess| users.verify("ann", guess, None));
+        let (guesses, bob) = tokio::join!(futures_util::future::join_all(guesses), users.verify("bob", "x", None));
+        assert_eq!(bob, Err(NotVerified::Wrong), "not pushed out by those who guess for another");
+        assert_eq!(guesses.iter().filter(|guess| **guess == Err(NotVerified::Wrong)).count(), 8);
+        assert!(guesses.iter().all(|guess| matches!(guess, Err(NotVerified::Wrong | NotVerified::Busy))));
+    }
+
+    #[tokio::test]
     async fn attempts_that_wait_are_bounded() {
         let file = file(&line("ann", "one"));
         let users = Htpasswd::open(file.path(), 1).unwrap();
-        let _places = users.waiting.acquire_many(WAITING_MAX as u32).await.unwrap();
+        let places = users.waiting.acquire_many(WAITING_MAX as u32).await.unwrap();
         assert_eq!(users.verify("ann", "one", None).await, Err(NotVerified::Busy));
+        drop(places);
+        let _turn = users.verifying.acquire().await.unwrap();
+        let ((asked, mut results), refused) = (tokio::sync::mpsc::unbounded_channel(), ASKING_MAX / 4);
+        let ask = |_| async {
+            let result = users.verify("ann", "two", None).await;
+            let _ = asked.send(result);
+        };
+        let all = futures_util::future::join_all((0..ASKING_MAX + refused).map(ask));
+        let first = async {
+            for _ in 0..refused {
+                assert_eq!(results.recv().await, Some(Err(NotVerified::Busy)));
+            }
+            assert!(results.try_recv().is_err(), "the others wait");
+        };
+        tokio::select! {
+            _ = all => unreachable!("nobody has a turn"),
+            () = first => {}
+        }
     }
 }

@@ -226,7 +226,7 @@ pub(super) const KEYS: &[Key] = &[
     honoured("auth.htpasswd.realm", "shown by some clients when they ask for a password; required with `path`"),
     honoured(
         "auth.htpasswd.path",
-        "file of users as `htpasswd -B` writes it (bcrypt only), read again when it changes; each user may do anything",
+        "file of users as `htpasswd -B` writes it (bcrypt only), read again when it changes; what they may do, `access.rules` says",
     ),
     honoured(
         "access.rules",

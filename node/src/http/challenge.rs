@@ -50,8 +50,7 @@ pub fn respond(
         (_, Some(Caller::Guest(_) | Caller::Bearer(_))) => Some(TokenFlaw::InsufficientScope),
         _ => None,
     };
-    let host = format!("{}://{}", origin.scheme, origin.authority);
-    if let Some(challenge) = access.challenge(&host, origin.prefix, wanted, flaw) {
+    if let Some(challenge) = access.challenge(&origin.realm_host(), origin.prefix, wanted, flaw) {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, headers::value(challenge));
     }
     response

@@ -42,6 +42,13 @@ pub(super) fn read(headers: &HeaderMap, trusts: impl Fn(IpAddr) -> bool) -> Said
     }
 }
 
+/// Whether anybody on the way, trusted or not, says that the client asked by https.
+pub(super) fn speaks_of_https(headers: &HeaderMap) -> bool {
+    let is_https = |scheme| known_scheme(scheme) == Some("https");
+    let new = || from_the_right(headers, &FORWARDED).filter_map(|element| parameter(element, "proto")).any(is_https);
+    from_the_right(headers, &PROTO).any(is_https) || new()
+}
+
 /// What one family of headers says.
 struct Chain<'a> {
     said: Said<'a>,

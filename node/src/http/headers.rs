@@ -36,6 +36,8 @@ pub const OCTET_STREAM: HeaderValue = HeaderValue::from_static("application/octe
 pub const BYTES: HeaderValue = HeaderValue::from_static("bytes");
 /// Blobs never change.
 pub const CACHE_FOR_EVER: HeaderValue = HeaderValue::from_static("max-age=31536000");
+/// `no-store`
+pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 /// `0`
 pub const ZERO: HeaderValue = HeaderValue::from_static("0");
 

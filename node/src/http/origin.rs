@@ -29,6 +29,8 @@ pub struct Origin<'a> {
     /// Before every path, without its last slash.
     pub prefix: &'a str,
     absolute: bool,
+    /// Nobody who is believed says how the client asked, but somebody says by https.
+    perhaps_https: bool,
 }
 
 impl From<&config::Http> for Origins {
@@ -80,7 +82,7 @@ impl Origins {
         let prefix = self.prefix.as_str();
         if let Some(Host { scheme, authority, path }) = &self.host {
             let prefix = if path.is_empty() { prefix } else { path };
-            return Origin { scheme, authority, prefix, absolute: self.absolute };
+            return Origin { scheme, authority, prefix, absolute: self.absolute, perhaps_https: false };
         }
         let asked = || match uri.authority() {
             Some(authority) => Some(authority.as_str()),
@@ -94,6 +96,7 @@ impl Origins {
             authority: authority.unwrap_or("localhost"),
             prefix,
             absolute: self.absolute && authority.is_some(),
+            perhaps_https: said.scheme.is_none() && forwarded::speaks_of_https(headers),
         }
     }
 }
@@ -102,6 +105,13 @@ impl Origin<'_> {
     /// The whole address of a path that begins with a slash.
     pub fn url(&self, path: &str) -> String {
         format!("{}://{}{}{path}", self.scheme, self.authority, self.prefix)
+    }
+
+    /// Scheme and host where a challenge sends clients: there clients show their passwords, which must not leave TLS because nobody
+    /// told us of the proxy that ends it. So far a stranger may be believed: it is only answered itself.
+    pub fn realm_host(&self) -> String {
+        let scheme = if self.perhaps_https { "https" } else { self.scheme };
+        format!("{scheme}://{}", self.authority)
     }
 
     /// The same without scheme and host.

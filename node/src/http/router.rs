@@ -178,6 +178,10 @@ impl Front {
         fields.insert(header::X_CONTENT_TYPE_OPTIONS, headers::NOSNIFF);
         fields.insert(headers::REQUEST_ID, headers::value(&id));
         headers::add(fields, &self.0.setup.headers);
+        if matches!(route, Route::Token) {
+            // Whatever the operator says of answers: a token is for one caller.
+            fields.insert(header::CACHE_CONTROL, headers::NO_STORE);
+        }
         // The client's next request goes through the balancer again, to another node.
         closes |= matches!(*self.0.setup.readiness.borrow(), Readiness::Unready(_)) || self.0.setup.health.is_out();
         if closes && head.version < http::Version::HTTP_2 {

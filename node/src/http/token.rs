@@ -9,7 +9,7 @@ use crate::auth::{
     NotVerified,
     token::{Resource, granted, own},
 };
-use http::{HeaderValue, Method, Response, header, request::Parts};
+use http::{Method, Response, header, request::Parts};
 use serde::Serialize;
 
 /// Scopes of one request.
@@ -50,7 +50,6 @@ pub async fn answer(
     let body = Answer { token, access_token: token, expires_in: expires_in.as_secs() };
     let mut response = Response::new(Body::Full(Some(serde_json::to_vec(&body).unwrap_or_default().into())));
     response.headers_mut().insert(header::CONTENT_TYPE, headers::JSON);
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 

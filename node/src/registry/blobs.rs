@@ -121,7 +121,7 @@ impl Registry {
 }
 
 /// The blob, if the repository holds it.
-fn linked(
+pub(super) fn linked(
     view: &View,
     name: &RepositoryName,
     digest: Digest,

@@ -1,7 +1,7 @@
 //! Upload sessions. A session is recorded before its first byte is written; each request writes its own object; from the
 //! last body byte on, the work runs in a task that outlives the connection.
 
-use super::{Body, Error, Registry, receive::Received};
+use super::{Body, Error, Registry, blobs::linked, receive::Received};
 use crate::auth::{Everything, Grant, Pull, Push};
 use crate::blobstore::{Hasher, Key, ObjectWriter};
 use crate::metadata::{Command, Outcome};
@@ -136,7 +136,12 @@ impl Registry {
     /// Makes a blob of another repository visible in `to`; its size, or `None` if there is none.
     pub async fn mount(&self, from: &Source, to: &Grant<Push>, digest: Digest) -> Result<Option<u64>, Error> {
         let view = self.view().await?;
-        if view.blob_anywhere(&digest)?.is_none_or(|blob| blob.suspect) {
+        let there = match from {
+            // As if the other repositories were not: the time that an answer takes must not tell what they hold.
+            Source::Repository(grant) => linked(&view, grant.repository(), digest)?,
+            Source::Any(_) => view.blob_anywhere(&digest)?,
+        };
+        if there.is_none_or(|blob| blob.suspect) {
             return Ok(None); // no log entry for what cannot succeed
         }
         drop(view);

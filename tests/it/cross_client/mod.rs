@@ -1,18 +1,19 @@
 //! What all clients rely on together, over three nodes, each request to another one.
 //!
-//! The list has twelve entries; `uploads` and `reads` have most of them. Those that are not here: an upload that wanders
+//! The list has twelve entries; `uploads`, `reads` and `tokens` have most of them. Those that are not here: an upload that wanders
 //! over the nodes and loses one in mid PATCH (1) and a repeated PUT after a client hung up (part of 4) are in `memory.rs`;
 //! tags that move under load (part of 10) in `linearizable.rs`, a leader that dies in `failover.rs`; mirrors (11) in
 //! `mirrors.rs`; the conformance suite (12) is a stage of its own.
 
 mod reads;
+mod tokens;
 mod uploads;
 
 use flotilla_tests::{
     cluster::Cluster,
     http::{OCI_MANIFEST, digest_of, full},
     replay::{Material, Replay, Step, Table, Wire},
-    skip, wait_for,
+    wait_for,
 };
 use http::Method;
 use rustix::process::Signal;
@@ -22,12 +23,6 @@ use std::time::Duration;
 async fn run(cluster: &Cluster, name: &'static str, steps: Vec<Step>, material: &mut Material) {
     let table = Table::new(name, "tests").then(steps);
     Replay::new(cluster.addresses(), Wire::Http1).run(&table, material).await;
-}
-
-/// Entry 7.
-#[tokio::test]
-async fn tokens_and_challenges() {
-    skip("tokens_and_challenges", "bearer tokens are not built");
 }
 
 /// Entry 10, the part about a minority; the rest is in `linearizable.rs`.

@@ -16,6 +16,7 @@ use key::Key;
 use serde_json::{Value, json};
 use service::answer;
 use std::{
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -79,12 +80,17 @@ impl TokenServer {
 
     /// Section `auth` of a registry that trusts this server, for distribution as for us.
     pub fn section(&self) -> String {
-        let bundle = self.dir.path().join("bundle.pem");
+        let bundle = self.bundle();
         format!(
             "auth:\n  token:\n    realm: http://{}/token\n    service: {SERVICE}\n    issuer: {ISSUER}\n    rootcertbundle: {}\n",
             self.listen,
             bundle.display()
         )
+    }
+
+    /// The certificates and keys that its tokens are verified by.
+    pub fn bundle(&self) -> PathBuf {
+        self.dir.path().join("bundle.pem")
     }
 
     /// How long tokens are good from now on.

@@ -2,10 +2,13 @@
 
 use super::*;
 use crate::auth::token::{Claims, TokenError};
-use crate::auth::{Htpasswd, Passwords, Policy, Realm, Resource, Right, Rule, Signer, Tokens, Verify, Who};
+use crate::auth::{Caller, Htpasswd, Passwords, Policy, Realm, Resource, Right, Rule, Signer, Tokens, Verify, Who};
+use crate::metadata::{self, Outcome, View};
+use crate::registry::Source;
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::io::Write;
+use tokio::time::Instant;
 
 /// Believes `<subject> <scope>...`, percent-free.
 pub(super) struct Believer;
@@ -298,4 +301,49 @@ pub(super) fn seed(cluster: &Cluster, name: &str) -> (Digest, Digest) {
         ..Default::default()
     }));
     (blob, digest)
+}
+
+/// Counts what is proposed to the log.
+struct Counting(Arc<LocalStore>, std::sync::atomic::AtomicUsize);
+
+#[async_trait]
+impl MetadataStore for Counting {
+    async fn propose(&self, command: Command, deadline: Instant) -> Result<Outcome, metadata::Error> {
+        self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.0.propose(command, deadline).await
+    }
+    async fn barrier(&self, deadline: Instant) -> Result<(), metadata::Error> {
+        self.0.barrier(deadline).await
+    }
+    fn fresh_age(&self) -> Option<std::time::Duration> {
+        self.0.fresh_age()
+    }
+    fn view(&self) -> Result<View, metadata::Error> {
+        self.0.view()
+    }
+}
+
+/// An entry of the log takes longer than none, which a stranger can measure.
+#[tokio::test]
+async fn what_a_mount_costs_does_not_tell_what_other_repositories_hold() {
+    let cluster = Cluster::of(1).await;
+    let (held, nowhere) = (digest_of(b"x"), digest_of(b"nothing"));
+    let push = |name: &str| format!("/v2/{name}/blobs/uploads/?digest={held}");
+    cluster.send(Method::POST, &push("secret/bob"), &[], "x").await.expect(201);
+    seed(&cluster, "public/app");
+    let counting = Arc::new(Counting(cluster.metadata.clone(), Default::default()));
+    let blobs = Arc::new(cluster.blobs.clone());
+    let registry = Registry::new(counting.clone(), blobs, cluster.lifecycle.clone(), Settings::default());
+    let from =
+        |name: &str| Source::Repository(Policy::open().grant(&Caller::Anonymous, &name.parse().unwrap()).unwrap());
+    let to = Policy::open().grant(&Caller::Anonymous, &"team/app".parse().unwrap()).unwrap();
+    for (source, digest, size, proposals) in [
+        ("public/app", held, None, 0),
+        ("public/app", nowhere, None, 0),
+        ("no/such", held, None, 0),
+        ("secret/bob", held, Some(1), 1),
+    ] {
+        assert_eq!(registry.mount(&from(source), &to, digest).await.unwrap(), size, "{source}");
+        assert_eq!(counting.1.load(std::sync::atomic::Ordering::Relaxed), proposals, "{source}");
+    }
 }

@@ -256,7 +256,12 @@ async fn the_realm_of_a_challenge_is_a_whole_address() {
     for (keys, at, fields, expected) in [
         ("", "", &[][..], "http://registry"),
         ("relativeurls: true", "", &[("host", "registry:5000")], "http://registry:5000"),
-        ("", "", proxied, "http://registry"),
+        // Nobody is trusted with the host. But a password must not leave TLS because nobody told us where that ends.
+        ("", "", proxied, "https://registry"),
+        ("", "", &[("x-forwarded-proto", "http")], "http://registry"),
+        ("", "", &[("forwarded", "for=1.1.1.1;host=public;proto=https")], "https://registry"),
+        ("host: 'http://fixed.example.com'", "", proxied, "http://fixed.example.com"),
+        (TRUSTED, "", &[("x-forwarded-proto", "https, http"), ("x-forwarded-for", "192.0.2.1")], "http://registry"),
         ("", "", &[("host", "a'b")], "http://localhost"),
         (TRUSTED, "", proxied, "https://public:8443"),
         (TRUSTED, "", &[("forwarded", "host=\"evil/x\";proto=https")], "https://registry"),

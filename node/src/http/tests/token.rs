@@ -16,6 +16,11 @@ const WRONG: (&str, &str) = ("authorization", "Basic YW5uOndyb25n");
 
 /// A registry with one user, and the issuer of another node of its cluster.
 async fn service() -> (Cluster, Issuer) {
+    let (access, issuer) = access();
+    (Cluster::accessed(1, access).await, issuer)
+}
+
+fn access() -> (Access, Issuer) {
     let hash = bcrypt::hash("se:cret", 4).unwrap();
     let mut file = tempfile::NamedTempFile::new().unwrap();
     writeln!(file, "ann:{hash}").unwrap();
@@ -23,8 +28,7 @@ async fn service() -> (Cluster, Issuer) {
     let access = Access::users(Passwords { realm: "the \"registry\"".into(), users });
     let metadata = Arc::new(LocalStore::new());
     let issuer = || Issuer::new(metadata.clone(), TokenSettings::new("c", "registry.example"));
-    let cluster = Cluster::accessed(1, access.with_issuer(Arc::new(issuer()))).await;
-    (cluster, issuer())
+    (access.with_issuer(Arc::new(issuer())), issuer())
 }
 
 fn scopes(claims: &Claims) -> String {
@@ -73,6 +77,17 @@ async fn nobody_gets_a_token_for_nothing_and_it_says_so() {
     let answer = cluster.get("/auth/token?scope=repository:a:pull,push&scope=registry:catalog:*").await.expect(200);
     let claims = issuer.verify(answer.json()["token"].as_str().unwrap()).await.unwrap();
     assert_eq!(claims, Claims { subject: None, access: vec![] });
+}
+
+#[tokio::test]
+async fn no_header_of_the_operator_lets_a_token_be_kept_on_the_way() {
+    let keys = "headers: {Cache-Control: ['public, max-age=60']}";
+    let cluster = super::outside::noted(keys, access().0, AccessLog::Off).await;
+    for (path, expected) in [("/auth/token", "no-store"), ("/", "public, max-age=60")] {
+        let answer = cluster.send(Method::GET, path, &[ANN], "").await.expect(200);
+        let values: Vec<_> = answer.fields.get_all("cache-control").iter().collect();
+        assert_eq!(values, [expected], "{path}");
+    }
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use flotilla_proto::wire::metadata as wire;
 use prost::Message;
 use std::{fmt::Debug, fs, path::PathBuf};
+use wire::manifest::Waits;
 use wire::{TagExpectation, tag_expectation::Kind as Expect};
 use wire::{command::Kind as Command, ended::Result as End, object::State, outcome::Kind as Outcome};
 
@@ -33,6 +34,19 @@ fn annotations() -> Vec<wire::Annotation> {
     vec![wire::Annotation { key: "k".to_owned(), value: "v".to_owned() }]
 }
 
+fn delays() -> wire::GcDelays {
+    wire::GcDelays {
+        grace_ms: 86_400_000,
+        promise_ms: 43_200_000,
+        delete_ms: 86_400_001,
+        sweep_ms: 172_800_000,
+        hour_ms: 3_600_000,
+        untagged_ms: 604_800_000,
+        breaker_permille: 100,
+        breaker_floor: 50 << 30,
+    }
+}
+
 /// One of each command. The match has no `_` arm: a new kind must be added to the list.
 fn commands() -> Vec<(&'static str, Command)> {
     let expect = |kind| Some(TagExpectation { kind: Some(kind) });
@@ -41,6 +55,7 @@ fn commands() -> Vec<(&'static str, Command)> {
         Command::Tick(wire::Tick { elapsed_ms: 5_000, term: 3 }),
         Command::CreateStore(wire::CreateStore { cluster_id, incarnation, token: token.clone() }),
         Command::MarkStore(wire::MarkStore { token }),
+        Command::RaiseFeatureLevel(wire::RaiseFeatureLevel { level: 2 }),
         Command::OpenSession(wire::OpenSession {
             session_id: id(1),
             repository: name(),
@@ -74,6 +89,13 @@ fn commands() -> Vec<(&'static str, Command)> {
             new_repository_id: id(2),
         }),
         Command::DeleteBlobLink(wire::DeleteBlobLink { repository: name(), digest: digest(4) }),
+        Command::TouchLinks(wire::TouchLinks { repository: name(), digests: vec![digest(4), digest(6)] }),
+        Command::Collect(wire::Collect {
+            limit: 1_000,
+            links: vec![wire::LinkId { repository_id: id(2), digest: digest(4) }],
+        }),
+        Command::MarkSuspect(wire::MarkSuspect { digest: digest(4), segment_list: id(1) }),
+        Command::ClearSuspect(wire::ClearSuspect { digest: digest(4), segment_list: id(1) }),
         Command::PutManifest(wire::PutManifest {
             repository: name(),
             digest: digest(5),
@@ -95,8 +117,18 @@ fn commands() -> Vec<(&'static str, Command)> {
             tag: "v1".to_owned(),
             expect: expect(Expect::Digest(digest(5))),
         }),
+        Command::TouchManifest(wire::TouchManifest { repository: name(), digest: digest(5) }),
+        Command::SweepManifests(wire::SweepManifests { limit: 1_000, untagged: true }),
+        Command::UndeleteManifest(wire::UndeleteManifest { repository: name(), digest: digest(5), tags_max: 100 }),
+        Command::UndeleteTag(wire::UndeleteTag { repository: name(), tag: "v1".to_owned() }),
+        Command::PurgeTrash(wire::PurgeTrash { limit: 1_000 }),
+        Command::DeleteRepository(wire::DeleteRepository { repository: name() }),
+        Command::DrainRepository(wire::DrainRepository { repository_id: id(2), limit: 1_000 }),
         Command::StartDelete(wire::StartDelete { limit: 1_000 }),
         Command::DeletesDone(wire::DeletesDone { keys: vec![segment().key] }),
+        Command::HoursSwept(wire::HoursSwept { hours: vec![3, 400] }),
+        Command::ConfigureGc(wire::ConfigureGc { delays: Some(delays()) }),
+        Command::SetGcMode(wire::SetGcMode { mode: wire::GcMode::Verify.into(), reason: "why".to_owned() }),
         Command::AllocateNodeId(wire::AllocateNodeId { disk_id: id(3) }),
         Command::AddTokenKey(wire::AddTokenKey {
             key_id: id(4),
@@ -119,6 +151,21 @@ fn commands() -> Vec<(&'static str, Command)> {
             Command::DiscardObject(_) => "discard_object",
             Command::MountBlob(_) => "mount_blob",
             Command::DeleteBlobLink(_) => "delete_blob_link",
+            Command::RaiseFeatureLevel(_) => "raise_feature_level",
+            Command::TouchLinks(_) => "touch_links",
+            Command::Collect(_) => "collect",
+            Command::MarkSuspect(_) => "mark_suspect",
+            Command::ClearSuspect(_) => "clear_suspect",
+            Command::TouchManifest(_) => "touch_manifest",
+            Command::SweepManifests(_) => "sweep_manifests",
+            Command::UndeleteManifest(_) => "undelete_manifest",
+            Command::UndeleteTag(_) => "undelete_tag",
+            Command::PurgeTrash(_) => "purge_trash",
+            Command::DeleteRepository(_) => "delete_repository",
+            Command::DrainRepository(_) => "drain_repository",
+            Command::HoursSwept(_) => "hours_swept",
+            Command::ConfigureGc(_) => "configure_gc",
+            Command::SetGcMode(_) => "set_gc_mode",
             Command::PutManifest(_) => "put_manifest",
             Command::DeleteManifest(_) => "delete_manifest",
             Command::DeleteTag(_) => "delete_tag",
@@ -155,6 +202,8 @@ fn outcomes() -> Vec<(&'static str, Outcome)> {
         Outcome::BlobMounted(wire::BlobMounted { size: 300 }),
         Outcome::BlobUnknown(wire::BlobUnknown {}),
         Outcome::BlobReferenced(wire::BlobReferenced { references: 2 }),
+        Outcome::LinksTouched(wire::LinksTouched { renewed: 2, missing: vec![digest(4)] }),
+        Outcome::Collected(wire::Collected { links: 3, blobs: 2, bytes: 1 << 33 }),
         Outcome::ManifestPut(wire::ManifestPut { digest: digest(5), created: true }),
         Outcome::ManifestRejected(wire::ManifestRejected {
             missing_blobs: vec![digest(4)],
@@ -165,6 +214,9 @@ fn outcomes() -> Vec<(&'static str, Outcome)> {
         Outcome::ManifestReferenced(wire::ManifestReferenced { parents: vec![digest(7)] }),
         Outcome::ManifestShrunk(wire::ManifestShrunk {}),
         Outcome::TagUnknown(wire::TagUnknown {}),
+        Outcome::ManifestsSwept(wire::ManifestsSwept { reviewed: 3, removed: 2, more: true }),
+        Outcome::Undeleted(wire::Undeleted { tags: 2, more: true }),
+        Outcome::TagTaken(wire::TagTaken { digest: digest(5) }),
         Outcome::NodeIdAllocated(wire::NodeIdAllocated { node_id: 65_541 }),
         Outcome::RepositoryUnknown(wire::RepositoryUnknown {}),
         Outcome::Unsupported(wire::Unsupported {}),
@@ -182,6 +234,11 @@ fn outcomes() -> Vec<(&'static str, Outcome)> {
             Outcome::BlobMounted(_) => "blob_mounted",
             Outcome::BlobUnknown(_) => "blob_unknown",
             Outcome::BlobReferenced(_) => "blob_referenced",
+            Outcome::LinksTouched(_) => "links_touched",
+            Outcome::Collected(_) => "collected",
+            Outcome::ManifestsSwept(_) => "manifests_swept",
+            Outcome::Undeleted(_) => "undeleted",
+            Outcome::TagTaken(_) => "tag_taken",
             Outcome::ManifestPut(_) => "manifest_put",
             Outcome::ManifestRejected(_) => "manifest_rejected",
             Outcome::PreconditionFailed(_) => "precondition_failed",
@@ -248,25 +305,42 @@ fn outcomes_keep_their_bytes() {
 #[test]
 fn records_keep_their_bytes() {
     let (cluster_id, incarnation, token) = ("c".to_owned(), "i".to_owned(), "t".to_owned());
-    check_record(
-        "cluster",
-        wire::Cluster {
-            mono: 1,
-            wall: 2,
-            feature_level: 3,
-            store: Some(wire::Store { cluster_id, incarnation, token, marked: true }),
-            tick_term: 4,
-            repositories: 5,
-            blobs: 6,
-            blob_bytes: 7,
-            sessions: 8,
-            last_node_id: 65_541,
-        },
-    );
-    check_record(
-        "repository",
-        wire::Repository { id: id(2), name: name(), created_wall: 1, tags: 2, manifests: 3, links: 4, bytes: 5 },
-    );
+    let cluster = wire::Cluster {
+        mono: 1,
+        wall: 2,
+        feature_level: 3,
+        store: Some(wire::Store { cluster_id, incarnation, token, marked: true }),
+        tick_term: 4,
+        repositories: 5,
+        blobs: 6,
+        blob_bytes: 7,
+        sessions: 8,
+        last_node_id: 65_541,
+        ..wire::Cluster::default()
+    };
+    let gc = wire::Gc {
+        delays: Some(delays()),
+        mode: wire::GcMode::Paused.into(),
+        reason: "why".to_owned(),
+        breaker: true,
+        mode_wall: 1,
+        admitted_mono: 2,
+    };
+    let collecting = wire::Cluster { hour: 9, hour_began_mono: 10, suspects: 11, gc: Some(gc), ..cluster.clone() };
+    check("record_cluster.txt", &[("cluster", cluster), ("collecting", collecting)]);
+    let (tags, manifests, links) = (2, 3, 4);
+    let repository = wire::Repository {
+        id: id(2),
+        name: name(),
+        created_wall: 1,
+        tags,
+        manifests,
+        links,
+        bytes: 5,
+        draining: false,
+    };
+    let draining = wire::Repository { draining: true, ..repository.clone() };
+    check("record_repository.txt", &[("repository", repository), ("draining", draining)]);
     check_record(
         "session",
         wire::Session {
@@ -289,27 +363,38 @@ fn records_keep_their_bytes() {
         &[("committed", ended()), ("cancelled", end(End::Cancelled(true))), ("expired", end(End::Expired(true)))],
     );
     check_record("blob", wire::Blob { size: 300, segment_list: id(1), segments: 2, links: 3, suspect: true });
-    check_record("link", wire::Link { references: 3 });
+    let link = |references, eligible_mono| wire::Link { references, eligible_mono };
+    check("record_link.txt", &[("link", link(3, 0)), ("due", link(0, 86_400_000))]);
+    let manifest = wire::Manifest {
+        media_type: "m".to_owned(),
+        size: 2,
+        blobs: vec![digest(4)],
+        children: vec![digest(7)],
+        subject: Some(digest(8)),
+        artifact_type: Some("a".to_owned()),
+        annotations: annotations(),
+        tags: 1,
+        created_wall: 2,
+        waits: None,
+    };
+    let waits = |waits| wire::Manifest { waits: Some(waits), tags: 0, ..manifest.clone() };
+    let (lost, untagged) = (waits(Waits::LostMono(5)), waits(Waits::UntaggedMono(0)));
+    let trashed = wire::Trashed { manifest: Some(manifest.clone()), until_mono: 3, at_wall: 4, sparse: true };
+    check("record_manifest.txt", &[("manifest", manifest), ("lost", lost), ("untagged", untagged)]);
+    check_record("trashed", trashed);
+    let (until_mono, at_wall) = (3, 4);
     check_record(
-        "manifest",
-        wire::Manifest {
-            media_type: "m".to_owned(),
-            size: 2,
-            blobs: vec![digest(4)],
-            children: vec![digest(7)],
-            subject: Some(digest(8)),
-            artifact_type: Some("a".to_owned()),
-            annotations: annotations(),
-            tags: 1,
-            created_wall: 2,
-        },
+        "trashed_tag",
+        wire::TrashedTag { digest: digest(5), version: 2, until_mono, at_wall, with_manifest: true },
     );
     check_record("tag", wire::Tag { digest: digest(5), version: 2, at_wall: 3 });
     let object = |state| wire::Object { state: Some(state) };
     let deleting = State::Deleting(wire::Deleting { tries: 2 });
     check("record_object.txt", &[("live", object(State::Live(id(1)))), ("deleting", object(deleting))]);
     check_record("garbage_list", wire::GarbageList { next: 1, segments: 2 });
-    check_record("condemned_list", wire::CondemnedList { segments: 2 });
+    let condemned = |next, bytes| wire::CondemnedList { segments: 2, next, bytes };
+    check("record_condemned_list.txt", &[("condemned_list", condemned(0, 0)), ("deleting", condemned(1, 1 << 33))]);
+    check_record("breaker", wire::Breaker { hours: vec![wire::BreakerHour { hour: 3, bytes: 1 << 33 }] });
     let token_key = |replaced_mono| wire::TokenKey { secret: bytes(5, 32), made_mono: 1, replaced_mono };
     check("record_token_key.txt", &[("newest", token_key(None)), ("replaced", token_key(Some(2)))]);
     let outcome = Some(wire::Outcome { kind: Some(Outcome::Done(wire::Done { count: 1 })) });

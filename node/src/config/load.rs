@@ -5,6 +5,7 @@ mod audit;
 mod auth;
 mod cluster;
 mod effective;
+mod gc;
 mod headers;
 mod health;
 mod http;
@@ -35,7 +36,7 @@ use std::{
 pub const DEFAULT_FILES: [&str; 2] = ["/etc/docker/registry/config.yml", "/etc/distribution/config.yml"];
 
 /// Sections that registry:2 does not have: an unknown key in them is a mistake.
-pub(super) const OURS: [&str; 4] = ["access", "audit", "cluster", "limits"];
+pub(super) const OURS: [&str; 5] = ["access", "audit", "cluster", "gc", "limits"];
 
 /// A configuration and what an operator should know about it.
 #[derive(Clone, Debug)]
@@ -320,6 +321,7 @@ impl Reader {
             audit: self.audit(),
             http,
             limits,
+            gc: self.gc(),
             storage,
             validation: self.validation(),
             pages: self.pages(),

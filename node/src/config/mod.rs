@@ -42,6 +42,8 @@ pub struct Config {
     pub http: Http,
     /// `limits`
     pub limits: Limits,
+    /// `gc`
+    pub gc: Gc,
     /// `storage`
     pub storage: Storage,
     /// `validation`
@@ -197,6 +199,53 @@ pub struct Limits {
     pub requests: usize,
     /// `bodyprogress`: the time in which a client must send or take 1 KiB of a body
     pub body_progress: Duration,
+}
+
+/// Section `gc`: when what nothing needs goes. The delays are replicated: the leader's count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gc {
+    /// `grace`: what nothing references stays this long
+    pub grace: Duration,
+    /// `promise`: what a client is told exists stays this long
+    pub promise: Duration,
+    /// `deletedelay`: between the end of a blob and that of its objects
+    pub delete_delay: Duration,
+    /// `sweepdelay`: between the end of an hour's last upload and the search for what it left in the store
+    pub sweep_delay: Duration,
+    /// `deleteuntagged`; absent: manifests without a tag stay
+    pub delete_untagged: Option<Duration>,
+    /// `breaker`: share of the stored bytes, in thousandths
+    pub breaker_permille: u32,
+    /// `breaker`: bytes that may go in any case
+    pub breaker_floor: u64,
+    /// `rate`: blobs a second
+    pub rate: usize,
+    /// `unsafedelays`
+    pub unsafe_delays: bool,
+}
+
+impl Default for Gc {
+    fn default() -> Self {
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
+        Self {
+            grace: hours(24),
+            promise: hours(12),
+            delete_delay: hours(24),
+            sweep_delay: hours(48),
+            delete_untagged: None,
+            breaker_permille: 100,
+            breaker_floor: 50 << 30,
+            rate: 1_000,
+            unsafe_delays: false,
+        }
+    }
+}
+
+impl Gc {
+    /// The leader's clock goes in steps that fit between the promise and the grace.
+    pub fn tick(&self) -> Duration {
+        Duration::from_secs(5).min(self.grace.saturating_sub(self.promise) / 4).max(Duration::from_millis(10))
+    }
 }
 
 /// Section `storage`.

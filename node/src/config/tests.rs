@@ -365,6 +365,50 @@ fn a_file_may_begin_with_a_byte_order_mark() {
 }
 
 #[test]
+fn delays_of_collection_must_leave_room_for_readers_and_late_writes() {
+    let gc = |text: &str| loaded(&format!("gc: {text}"), &[("REGISTRY_STORAGE", "filesystem")]);
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    let default = gc("{}").unwrap().config.gc;
+    assert_eq!((default.grace, default.promise, default.delete_untagged), (hours(24), hours(12), None));
+    assert_eq!(
+        (default.breaker_permille, default.breaker_floor, default.tick()),
+        (100, 50 << 30, Duration::from_secs(5))
+    );
+    let keys = |text: &str| match gc(text) {
+        Ok(_) => Vec::new(),
+        Err(mistakes) => mistakes.0.into_iter().map(|mistake| mistake.key).collect(),
+    };
+    let cases: [(&str, &[&str]); 12] = [
+        ("{grace: 12h}", &["gc.promise"]),
+        ("{grace: 12h, unsafedelays: true}", &["gc.promise"]),
+        ("{promise: 0s}", &["gc.promise"]),
+        ("{deletedelay: 23h}", &["gc.deletedelay"]),
+        ("{sweepdelay: 44h}", &["gc.sweepdelay"]),
+        ("{deletedelay: 1s, sweepdelay: 1s}", &["gc.deletedelay", "gc.sweepdelay"]),
+        ("{deleteuntagged: 23h}", &["gc.deleteuntagged"]),
+        ("{deleteuntagged: 720h}", &[]),
+        ("{breaker: 10}", &["gc.breaker"]),
+        ("{breaker: '10%,20%'}", &["gc.breaker"]),
+        ("{rate: 0}", &["gc.rate"]),
+        ("{gracious: 1h}", &["gc.gracious"]),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(keys(text), expected, "{text}");
+    }
+    let tests = gc("{grace: 30s, promise: 20s, deletedelay: 5s, sweepdelay: 5s, unsafedelays: true}").unwrap();
+    let warned: Vec<_> = tests.notices.iter().map(|notice| notice.key.as_str()).collect();
+    assert_eq!(warned, ["gc.deletedelay", "gc.sweepdelay"]);
+    assert_eq!(tests.config.gc.tick(), Duration::from_millis(2_500));
+    let breaker = |text: &str| gc(&format!("{{breaker: {text}}}")).map(|loaded| loaded.config.gc).unwrap();
+    assert_eq!((breaker("5%").breaker_permille, breaker("5%").breaker_floor), (50, 0));
+    assert_eq!((breaker("1TiB").breaker_permille, breaker("1TiB").breaker_floor), (0, 1 << 40));
+    assert_eq!(breaker("off").breaker_floor, u64::MAX);
+    let set =
+        loaded("storage: {filesystem: }", &[("REGISTRY_GC_DELETEUNTAGGED", "48h"), ("REGISTRY_GC_BREAKER", "off")]);
+    assert_eq!(set.unwrap().config.gc.delete_untagged, Some(hours(48)));
+}
+
+#[test]
 fn durations_are_those_of_go() {
     for (text, ms) in [("0", 0), ("30s", 30_000), ("1h30m", 5_400_000), ("1.5s", 1_500), ("100ms", 100)] {
         assert_eq!(value::duration(text), Some(Duration::from_millis(ms)), "{text}");

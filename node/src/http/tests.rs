@@ -8,6 +8,7 @@ mod hardening;
 mod manifests;
 mod ops;
 mod outside;
+mod promises;
 mod properties;
 mod pulls;
 mod ranges;

@@ -1,14 +1,20 @@
 //! Typed reads over one consistent view of the state. Each costs what it answers, whatever the registry's size.
 
 use super::Error;
-use super::state::keys::{self, Table, key, prefix_end, segment, split_timed, timed};
+use super::state::keys::{self, Table, key, prefix_end, queued, segment, split_timed, timed};
 use super::state::records::{damaged, decode, get, scan};
 use super::state::{self, Tables, TablesError, TokenKeyId};
 use bytes::Bytes;
-use flotilla_proto::metadata::ENDED_MS;
+use flotilla_proto::metadata::{ENDED_MS, GC_DELAYS};
 use flotilla_proto::oci::{Digest, RepositoryName, Tag};
 use flotilla_proto::wire::metadata as wire;
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use wire::manifest::Waits;
+
+/// Manifests that one question about suspect blobs looks at, at most.
+const LOOKS_MAX: usize = 10_000;
+/// Buckets of sessions read at a time.
+const HOURS_PAGE: usize = 100;
 
 /// An upload session's id; its segment list has the same.
 pub type SessionId = [u8; 16];
@@ -16,6 +22,13 @@ pub type SessionId = [u8; 16];
 /// A repository's id, looked up once by [`View::repository`] and passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RepositoryId([u8; 16]);
+
+impl RepositoryId {
+    /// As commands name it.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
 
 /// A repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +68,30 @@ pub struct Tagged {
     /// Counts the moves of the tag, from 1.
     pub version: u64,
     /// When it was last moved, in Unix milliseconds.
+    pub at_wall: u64,
+}
+
+/// A segment list that is condemned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condemned {
+    /// For [`View::segments`].
+    pub segment_list: Bytes,
+    /// Since when, in mono.
+    pub since: u64,
+    /// Bytes of all its segments.
+    pub bytes: u64,
+}
+
+/// A manifest or tag that can be undeleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deleted<T> {
+    /// Which.
+    pub item: T,
+    /// What it is, or pointed to.
+    pub digest: Digest,
+    /// Until when, in mono.
+    pub until: u64,
+    /// When it was deleted, in Unix milliseconds.
     pub at_wall: u64,
 }
 
@@ -98,6 +135,190 @@ impl View {
     /// The keys of tokens, by id; at most 8. Never show them.
     pub fn token_keys(&self) -> Result<Vec<(TokenKeyId, wire::TokenKey)>, Error> {
         Ok(state::token_keys(self.tables())?)
+    }
+
+    /// The delays, mode and reason of collection.
+    pub fn gc(&self) -> Result<(wire::GcDelays, wire::Gc), Error> {
+        let gc = self.cluster()?.gc.unwrap_or_default();
+        Ok((gc.delays.unwrap_or(GC_DELAYS), gc))
+    }
+
+    // ------------------------------------------------------------ leases
+
+    /// A link of a repository, with the end of its lease if nothing references it.
+    pub fn link(&self, repository: RepositoryId, digest: &Digest) -> Result<Option<wire::Link>, Error> {
+        Ok(get(self.tables(), &key(Table::Link, &[&repository.0, &digest.to_bytes()]))?)
+    }
+
+    /// Whether a lease must be renewed (`TouchLinks`) before a client is told of the blob: so that it stays as long as is
+    /// promised. `ahead` is how much further mono may be elsewhere.
+    pub fn link_must_renew(&self, repository: RepositoryId, digest: &Digest, ahead: Duration) -> Result<bool, Error> {
+        match self.link(repository, digest)?.filter(|link| link.references == 0) {
+            Some(link) => self.must_renew(ahead, |_| link.eligible_mono),
+            None => Ok(false),
+        }
+    }
+
+    /// As [`View::link_must_renew`], for a manifest (`TouchManifest`).
+    pub fn manifest_must_renew(&self, manifest: &wire::Manifest, ahead: Duration) -> Result<bool, Error> {
+        match manifest.waits {
+            Some(Waits::LostMono(at)) => self.must_renew(ahead, |_| at),
+            Some(Waits::UntaggedMono(since)) => self.must_renew(ahead, |delays| since.saturating_add(delays.grace_ms)),
+            None => Ok(false),
+        }
+    }
+
+    fn must_renew(&self, ahead: Duration, end: impl Fn(&wire::GcDelays) -> u64) -> Result<bool, Error> {
+        let cluster = self.cluster()?;
+        let delays = cluster.gc.and_then(|gc| gc.delays).unwrap_or(GC_DELAYS);
+        let ahead = u64::try_from(ahead.as_millis()).unwrap_or(u64::MAX);
+        Ok(end(&delays) <= cluster.mono.saturating_add(delays.promise_ms).saturating_add(ahead))
+    }
+
+    /// Whether a manifest, or one that it lists, needs a blob that is suspect. Costs one look while no blob is.
+    pub fn needs_suspect(&self, repository: RepositoryId, digest: &Digest) -> Result<bool, Error> {
+        if self.cluster()?.suspects == 0 {
+            return Ok(false);
+        }
+        let mut seen = BTreeSet::new();
+        let mut below = vec![Bytes::from(digest.to_bytes())];
+        while let Some(next) = below.pop().filter(|_| seen.len() < LOOKS_MAX) {
+            let manifest: Option<wire::Manifest> = get(self.tables(), &key(Table::Manifest, &[&repository.0, &next]))?;
+            let Some(manifest) = manifest.filter(|_| seen.insert(next)) else { continue };
+            for blob in &manifest.blobs {
+                let blob: Option<wire::Blob> = get(self.tables(), &key(Table::Blob, &[blob]))?;
+                if blob.is_some_and(|blob| blob.suspect) {
+                    return Ok(true);
+                }
+            }
+            below.extend(manifest.children);
+        }
+        Ok(false)
+    }
+
+    // ------------------------------------------------------------ what collection would do now
+
+    /// At most `limit` links that `Collect` would drop now, the longest due first.
+    pub fn due_links(&self, limit: usize) -> Result<Vec<wire::LinkId>, Error> {
+        let due = self.due(Table::LinkDue, self.mono()?, limit)?;
+        due.iter().map(|entry| Ok(link_id(entry).ok_or_else(|| damaged("due link", entry))?)).collect()
+    }
+
+    /// At most `limit` manifests that `SweepManifests` would review now.
+    pub fn due_manifests(&self, limit: usize) -> Result<Vec<wire::LinkId>, Error> {
+        let (mono, (delays, _)) = (self.mono()?, self.gc()?);
+        let mut due = self.due(Table::ManifestDue, mono, limit)?;
+        let age = delays.untagged_ms.max(delays.grace_ms);
+        if let Some(until) = mono.checked_sub(age).filter(|_| delays.untagged_ms > 0) {
+            due.extend(self.due(Table::Untagged, until, limit - due.len())?);
+        }
+        due.iter().map(|entry| Ok(link_id(entry).ok_or_else(|| damaged("due manifest", entry))?)).collect()
+    }
+
+    /// Whether `SweepManifests` has anything to do.
+    pub fn manifests_wait(&self) -> Result<bool, Error> {
+        let bereaved = !scan(self.tables(), Table::Bereaved, &[], 1)?.is_empty();
+        Ok(bereaved || !self.due_manifests(1)?.is_empty())
+    }
+
+    /// At most `limit` condemned lists that are old enough for `StartDelete`, the oldest first.
+    pub fn due_condemned(&self, limit: usize) -> Result<Vec<Condemned>, Error> {
+        let (mono, (delays, _)) = (self.mono()?, self.gc()?);
+        let Some(until) = mono.checked_sub(delays.delete_ms) else { return Ok(Vec::new()) };
+        let end = timed(Table::Condemned, until.saturating_add(1), &[]);
+        let due = self.tables.scan(&key(Table::Condemned, &[]), &end, limit)?;
+        due.into_iter()
+            .map(|(entry, value)| {
+                let (since, list) = split_timed(&entry).ok_or_else(|| damaged("condemned list", &entry))?;
+                let segment_list = Bytes::copy_from_slice(list);
+                let list: wire::CondemnedList = decode(&entry, value)?;
+                Ok(Condemned { segment_list, since, bytes: list.bytes })
+            })
+            .collect()
+    }
+
+    /// Whether `StartDelete` may take condemned lists.
+    pub fn condemned_waits(&self) -> Result<bool, Error> {
+        Ok(self.gc()?.1.mode() == wire::GcMode::On && !self.due_condemned(1)?.is_empty())
+    }
+
+    /// Whether `PurgeTrash` has anything to do.
+    pub fn trash_waits(&self) -> Result<bool, Error> {
+        let mono = self.mono()?;
+        Ok(!self.due(Table::TrashDue, mono, 1)?.is_empty() || !self.due(Table::TrashTagDue, mono, 1)?.is_empty())
+    }
+
+    /// At most `limit` deleted repositories that are not drained yet.
+    pub fn draining(&self, limit: usize) -> Result<Vec<RepositoryId>, Error> {
+        self.page(Table::Draining, &[], None, limit, |id| id.try_into().ok().map(RepositoryId))
+    }
+
+    /// At most `limit` buckets of sessions that `HoursSwept` would forget now; their part of the store is to be swept first.
+    pub fn due_hours(&self, limit: usize) -> Result<Vec<u64>, Error> {
+        let (cluster, (delays, _)) = (self.cluster()?, self.gc()?);
+        let end = key(Table::Hour, &[&cluster.hour.to_be_bytes()]);
+        let mut hours = Vec::new();
+        let mut start = key(Table::Hour, &[]);
+        while hours.len() < limit {
+            let page = self.tables.scan(&start, &end, HOURS_PAGE)?;
+            let Some((last, _)) = page.last() else { break };
+            start = keys::after(last.clone());
+            for (entry, value) in page {
+                let number = entry.get(1..).and_then(|number| number.try_into().ok()).map(u64::from_be_bytes);
+                let number = number.ok_or_else(|| damaged("hour", &entry))?;
+                let hour: wire::Hour = decode(&entry, value)?;
+                if hour.open == 0 && hour.last_end_mono.saturating_add(delays.sweep_ms) <= cluster.mono {
+                    hours.push(number);
+                }
+            }
+        }
+        hours.truncate(limit);
+        Ok(hours)
+    }
+
+    /// At most `limit` entries of a queue that are due at `until`.
+    fn due(&self, queue: Table, until: u64, limit: usize) -> Result<Vec<Vec<u8>>, Error> {
+        let end = queued(queue, until.saturating_add(1), &[], &[]);
+        Ok(self.tables.scan(&key(queue, &[]), &end, limit)?.into_iter().map(|(entry, _)| entry).collect())
+    }
+
+    // ------------------------------------------------------------ what can be undeleted
+
+    /// At most `limit` deleted manifests after `after`, in digest order.
+    pub fn deleted_manifests(
+        &self,
+        repository: RepositoryId,
+        after: Option<&Digest>,
+        limit: usize,
+    ) -> Result<Vec<Deleted<Digest>>, Error> {
+        let after = after.map(Digest::to_bytes);
+        let digests = self.page(Table::Trash, &[&repository.0], after.as_deref(), limit, Digest::from_bytes)?;
+        let mut deleted = Vec::new();
+        for digest in digests {
+            let record = key(Table::Trash, &[&repository.0, &digest.to_bytes()]);
+            let wire::Trashed { until_mono, at_wall, .. } = get(self.tables(), &record)?.unwrap_or_default();
+            deleted.push(Deleted { item: digest, digest, until: until_mono, at_wall });
+        }
+        Ok(deleted)
+    }
+
+    /// At most `limit` deleted tags after `after`, in byte order.
+    pub fn deleted_tags(
+        &self,
+        repository: RepositoryId,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Deleted<Tag>>, Error> {
+        let parse = |tag: &[u8]| text(tag)?.parse::<Tag>().ok();
+        let tags = self.page(Table::TrashTag, &[&repository.0], after.map(str::as_bytes), limit, parse)?;
+        let mut deleted = Vec::new();
+        for tag in tags {
+            let record = key(Table::TrashTag, &[&repository.0, tag.as_str().as_bytes()]);
+            let trashed: wire::TrashedTag = get(self.tables(), &record)?.unwrap_or_default();
+            let digest = Digest::from_bytes(&trashed.digest).ok_or_else(|| damaged("deleted tag", &record))?;
+            deleted.push(Deleted { item: tag, digest, until: trashed.until_mono, at_wall: trashed.at_wall });
+        }
+        Ok(deleted)
     }
 
     // ------------------------------------------------------------ repositories
@@ -176,7 +397,7 @@ impl View {
         pairs.into_iter().map(|(record, value)| Ok(decode(&record, value)?)).collect()
     }
 
-    /// Whether segments wait for `StartDelete`.
+    /// Whether segments that no reader ever had wait for `StartDelete`.
     pub fn garbage_waits(&self) -> Result<bool, Error> {
         Ok(!scan(self.tables(), Table::Garbage, &[], 1)?.is_empty())
     }
@@ -255,6 +476,12 @@ impl View {
         });
         parsed.collect()
     }
+}
+
+fn link_id(entry: &[u8]) -> Option<wire::LinkId> {
+    let (_, repository, digest) = keys::split_queued(entry)?;
+    let (repository_id, digest) = (Bytes::copy_from_slice(repository), Bytes::copy_from_slice(digest));
+    Some(wire::LinkId { repository_id, digest })
 }
 
 fn text(bytes: &[u8]) -> Option<&str> {

@@ -13,7 +13,7 @@ mod tests;
 
 use crate::{
     blobstore::{self, BlobStore},
-    config::{Config, Driver},
+    config::{Config, Driver, Gc},
     health::{self, Health},
     http,
     lifecycle::{Lifecycle, Readiness},
@@ -23,11 +23,13 @@ use crate::{
     telemetry,
     workers::{
         Supervisor,
+        gc_settings::GcSettings,
         token_keys::{self, TokenKeys},
         upload_reaper::UploadReaper,
     },
 };
 use anyhow::{Context, bail};
+use flotilla_proto::{metadata::HOUR_MS, wire::metadata as wire};
 use operations::Operator;
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -175,6 +177,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         front.clone().handle_detached(request, requests.clone())
     });
     let accepting = node.lifecycle.spawn(serve);
+    supervisor.run(GcSettings::new(metadata.clone(), delays(&node.config.gc)), REAP_INTERVAL);
     supervisor.run(UploadReaper::new(metadata, node.blobs.clone()), REAP_INTERVAL);
     let result = node.serve(accepting).await;
     access_log.flush(FLUSH_MAX);
@@ -182,6 +185,21 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         audit.flush().await;
     }
     result
+}
+
+/// The delays of collection, as the state keeps them.
+fn delays(gc: &Gc) -> wire::GcDelays {
+    let ms = |delay: Duration| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+    wire::GcDelays {
+        grace_ms: ms(gc.grace),
+        promise_ms: ms(gc.promise),
+        delete_ms: ms(gc.delete_delay),
+        sweep_ms: ms(gc.sweep_delay),
+        hour_ms: HOUR_MS.min(ms(gc.sweep_delay)),
+        untagged_ms: gc.delete_untagged.map_or(0, ms),
+        breaker_permille: gc.breaker_permille,
+        breaker_floor: gc.breaker_floor,
+    }
 }
 
 /// What start, watch and stop share.
@@ -195,7 +213,7 @@ struct Node {
 
 impl Node {
     fn settings(&self) -> Settings {
-        let Config { storage, validation, pages, .. } = &self.config;
+        let Config { storage, validation, pages, gc, .. } = &self.config;
         let defaults = Settings::default();
         Settings {
             delete: storage.delete,
@@ -204,6 +222,9 @@ impl Node {
             layer_urls: LayerUrls { allow: validation.allowed_urls.clone(), deny: validation.denied_urls.clone() },
             upload_age: storage.upload_age,
             upload_idle: defaults.upload_idle.min(storage.upload_age),
+            // Delays too short for these, which only tests set, bound them.
+            degraded_age: defaults.degraded_age.min(gc.grace.saturating_sub(gc.promise)),
+            url_life: defaults.url_life.min(gc.delete_delay),
             catalog_page: pages.catalog,
             tags_page: pages.tags,
             ..defaults

@@ -48,7 +48,8 @@ impl RaftStore {
         lifecycle: &Lifecycle,
         registry: &mut Registry,
     ) -> Result<Arc<Self>, Error> {
-        Self::start_with(config, lifecycle, registry, Options::default()).await
+        let options = Options { tick: config.gc.tick(), ..Options::default() };
+        Self::start_with(config, lifecycle, registry, options).await
     }
 
     /// As [`RaftStore::start`], with other timing and sizes.

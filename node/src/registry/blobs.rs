@@ -23,17 +23,39 @@ pub struct Blob {
 }
 
 impl Registry {
-    /// Whether a repository holds a blob, and its size. A damaged blob counts as absent, so that it is pushed again.
+    /// Whether a repository holds a blob, and its size. A damaged blob counts as absent, so that it is pushed again. The client
+    /// may not push what it is told of, so that must stay: the lease of a link that nothing references is renewed first,
+    /// at most once in half its length.
     pub async fn stat_blob(&self, grant: &Grant<Pull>, digest: Digest) -> Result<Served<Blob>, Error> {
-        let found = self.find(|view| linked(view, grant.repository(), digest)).await?;
-        let found = found.filter(|found| !found.value.suspect).ok_or(Error::BlobUnknown(digest))?;
-        let blob = Blob { digest, size: found.value.size, segments: Vec::new() };
+        let name = grant.repository();
+        let find = |view: &View, age| {
+            let Some(repository) = view.repository(name)? else { return Ok(None) };
+            let Some(blob) = view.blob(repository.id, &digest)? else { return Ok(None) };
+            Ok(Some((blob, view.link_must_renew(repository.id, &digest, age)?)))
+        };
+        let found = self.find(find).await?;
+        let found = found.filter(|found| !found.value.0.suspect).ok_or(Error::BlobUnknown(digest))?;
+        let (blob, must_renew) = found.value;
+        if must_renew {
+            self.touch_link(name, digest).await?;
+        }
+        let blob = Blob { digest, size: blob.size, segments: Vec::new() };
         Ok(Served { value: blob, degraded: found.degraded })
+    }
+
+    async fn touch_link(&self, name: &RepositoryName, digest: Digest) -> Result<(), Error> {
+        let stored = Bytes::from(digest.to_bytes());
+        let command = wire::TouchLinks { repository: name.to_string(), digests: vec![stored] };
+        match self.propose(Command::TouchLinks(command)).await? {
+            Outcome::LinksTouched(touched) if touched.missing.is_empty() => Ok(()),
+            Outcome::LinksTouched(_) | Outcome::RepositoryUnknown(_) => Err(Error::BlobUnknown(digest)),
+            other => Err(Error::unexpected(&other)),
+        }
     }
 
     /// A blob to be read.
     pub async fn blob(&self, grant: &Grant<Pull>, digest: Digest) -> Result<Served<Blob>, Error> {
-        let find = |view: &View| match linked(view, grant.repository(), digest)? {
+        let find = |view: &View, _| match linked(view, grant.repository(), digest)? {
             Some(blob) => Ok(Some((view.segments(&blob.segment_list, blob.segments)?, blob))),
             None => Ok(None),
         };

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use flotilla_proto::oci::{self, Algorithm, Digest, Reference, RepositoryName, Tag};
 use flotilla_proto::wire::metadata as wire;
 use regex::Regex;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 /// Tags that one log entry of a manifest's deletion removes.
 const TAGS_PER_ENTRY: u32 = 1_000;
@@ -85,8 +85,13 @@ impl LayerUrls {
 
 impl Registry {
     /// A manifest without its bytes. By tag this is linearizable; by digest it goes on without a leader.
+    /// One that needs a damaged blob counts as absent, so that both are pushed again.
     pub async fn stat_manifest(&self, grant: &Grant<Pull>, reference: &Reference) -> Result<Served<Manifest>, Error> {
-        self.look_up(grant, reference, |_, _, manifest| Ok(Some(manifest))).await
+        let intact = |view: &View, repository: RepositoryId, manifest: Manifest| {
+            let damaged = view.needs_suspect(repository, &manifest.digest)?;
+            Ok(Some(manifest).filter(|_| !damaged))
+        };
+        self.look_up(grant, reference, intact).await
     }
 
     /// A manifest with its bytes.
@@ -105,7 +110,7 @@ impl Registry {
         then: impl Fn(&View, RepositoryId, Manifest) -> Result<Option<T>, metadata::Error> + Send + Sync,
     ) -> Result<Served<T>, Error> {
         let unknown = || Error::ManifestUnknown(reference.clone());
-        let find = |view: &View, digest: Option<Digest>| -> Result<Option<T>, metadata::Error> {
+        let find = |view: &View, age: Duration, digest: Option<Digest>| -> Result<Option<Found<T>>, metadata::Error> {
             let Some(repository) = view.repository(grant.repository())? else { return Ok(None) };
             let digest = match (digest, reference) {
                 (Some(digest), _) => Some(digest),
@@ -114,14 +119,37 @@ impl Registry {
             };
             let Some(digest) = digest else { return Ok(None) };
             let Some(record) = view.manifest(repository.id, &digest)? else { return Ok(None) };
-            then(view, repository.id, Manifest { digest, media_type: record.media_type, size: record.size })
+            let must_renew = view.manifest_must_renew(&record, age)?;
+            let manifest = Manifest { digest, media_type: record.media_type, size: record.size };
+            let value = then(view, repository.id, manifest)?;
+            Ok(value.map(|value| Found { value, digest, must_renew }))
         };
-        match reference {
-            Reference::Digest(digest) => self.find(|view| find(view, Some(*digest))).await?.ok_or_else(unknown),
-            Reference::Tag(_) => {
-                let value = find(&self.view().await?, None)?.ok_or_else(unknown)?;
-                Ok(Served { value, degraded: None })
+        let found = match reference {
+            Reference::Digest(digest) => {
+                self.find(|view, age| find(view, age, Some(*digest))).await?.ok_or_else(unknown)?
             }
+            Reference::Tag(_) => {
+                let value = find(&self.view().await?, Duration::ZERO, None)?.ok_or_else(unknown)?;
+                Served { value, degraded: None }
+            }
+        };
+        let Served { value: Found { value, digest, must_renew }, degraded } = found;
+        if must_renew && degraded.is_none() {
+            self.touch_manifest(grant.repository(), digest, reference).await?;
+        }
+        Ok(Served { value, degraded })
+    }
+
+    /// Renews the lease of a manifest that nothing holds: the client may rely on what it is told. (Without a leader it is told
+    /// that, too: the answer is marked as degraded, and collection stands still.)
+    async fn touch_manifest(&self, name: &RepositoryName, digest: Digest, reference: &Reference) -> Result<(), Error> {
+        let command = wire::TouchManifest { repository: name.to_string(), digest: digest.to_bytes().into() };
+        match self.propose(Command::TouchManifest(command)).await? {
+            Outcome::Done(_) => Ok(()),
+            Outcome::ManifestUnknown(_) | Outcome::RepositoryUnknown(_) => {
+                Err(Error::ManifestUnknown(reference.clone()))
+            }
+            other => Err(Error::unexpected(&other)),
         }
     }
 
@@ -263,6 +291,13 @@ impl Registry {
             }
         }
     }
+}
+
+/// What a look-up found, and whether its lease must be renewed before a client is told.
+struct Found<T> {
+    value: T,
+    digest: Digest,
+    must_renew: bool,
 }
 
 /// What a conditional write of a tag expects it to point to.

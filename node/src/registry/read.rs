@@ -22,27 +22,27 @@ impl Registry {
     }
 
     /// Finds something immutable, named by its digest. Without a leader the local state answers, if it is young enough and
-    /// has it; what it lacks may exist, so its absence is never answered from there.
+    /// has it; what it lacks may exist, so its absence is never answered from there. `find` is told how old the state may be.
     pub(super) async fn find<T>(
         &self,
-        find: impl Fn(&View) -> Result<Option<T>, metadata::Error> + Send + Sync,
+        find: impl Fn(&View, Duration) -> Result<Option<T>, metadata::Error> + Send + Sync,
     ) -> Result<Option<Served<T>>, Error> {
         let Inner { metadata, settings, .. } = &*self.0;
         let began = Instant::now();
         match metadata.barrier(began + settings.degraded_patience).await {
             Ok(()) => {
-                let found = find(&metadata.view()?)?;
+                let found = find(&metadata.view()?, Duration::ZERO)?;
                 return Ok(found.map(|value| Served { value, degraded: None }));
             }
             Err(metadata::Error::NoQuorum(_)) => {}
             Err(error) => return Err(error.into()),
         }
         if let Some(age) = metadata.fresh_age().filter(|age| *age < settings.degraded_age)
-            && let Some(value) = find(&metadata.view()?)?
+            && let Some(value) = find(&metadata.view()?, age)?
         {
             return Ok(Some(Served { value, degraded: Some(age) }));
         }
         metadata.barrier(began + settings.patience).await?;
-        Ok(find(&metadata.view()?)?.map(|value| Served { value, degraded: None }))
+        Ok(find(&metadata.view()?, Duration::ZERO)?.map(|value| Served { value, degraded: None }))
     }
 }

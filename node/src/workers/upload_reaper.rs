@@ -1,6 +1,6 @@
-//! Ends expired upload sessions and deletes the objects that no digest will ever name.
+//! Ends expired upload sessions and deletes the objects that no digest names any more.
 //!
-//! Three bounded steps a pass: expire sessions that are due, move the segments of ended lists to `Deleting`, delete those
+//! Three bounded steps a pass: expire sessions that are due, move the segments of dead lists to `Deleting`, delete those
 //! objects and report the keys that the store named as gone. Apply re-checks each step, so repeating one is harmless.
 
 use super::{Report, Scope, Worker};
@@ -50,9 +50,11 @@ impl UploadReaper {
     }
 
     async fn start_deletes(&self) -> anyhow::Result<usize> {
-        if !self.metadata.view()?.garbage_waits()? {
+        let view = self.metadata.view()?;
+        if !view.garbage_waits()? && !view.condemned_waits()? {
             return Ok(0);
         }
+        drop(view);
         let limit = u32::try_from(STEP).unwrap_or(u32::MAX);
         match self.propose(Command::StartDelete(wire::StartDelete { limit })).await? {
             Outcome::Done(done) => Ok(usize::try_from(done.count).unwrap_or(STEP)),
@@ -173,5 +175,22 @@ mod tests {
         assert_eq!(blobs.keys().len(), 2);
         reaper.pass(&CancellationToken::new()).await.expect("pass");
         assert_eq!(blobs.keys(), first);
+    }
+
+    #[tokio::test]
+    async fn the_objects_of_a_dropped_blob_go_when_nobody_can_read_them_any_more() {
+        let World { metadata, blobs, registry, mut reaper, grant } = world();
+        let mut hasher = crate::blobstore::Hasher::new(Algorithm::Sha256);
+        hasher.update(b"dropped");
+        let digest = hasher.finish();
+        registry.upload(&grant, digest, chunk(b"dropped")).await.expect("pushed");
+        let (repository, digest) = ("team/app".to_owned(), digest.to_bytes().into());
+        metadata.apply(Command::DeleteBlobLink(wire::DeleteBlobLink { repository, digest })).expect("applied");
+        let stop = CancellationToken::new();
+        metadata.advance(Duration::from_secs(24 * 3_600 - 1)).expect("applied");
+        assert_eq!(reaper.pass(&stop).await.expect("pass"), Report::default());
+        metadata.advance(Duration::from_secs(1)).expect("applied");
+        assert_eq!(reaper.pass(&stop).await.expect("pass"), Report { done: 2, more: false });
+        assert!(blobs.keys().is_empty());
     }
 }

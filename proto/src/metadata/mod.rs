@@ -2,7 +2,7 @@
 
 mod secret;
 
-use crate::wire::metadata::{Batch, Command, Operation, command};
+use crate::wire::metadata::{Batch, Command, GcDelays, Operation, command};
 use bytes::Bytes;
 
 /// Segments of one session or blob, at most.
@@ -14,7 +14,7 @@ pub const ITEMS_MAX: usize = 10_000;
 /// Sessions of one `ExpireSessions` and keys of one `DeletesDone`, at most.
 pub const WORK_MAX: usize = 1_000;
 
-/// Segments that one `StartDelete` takes off garbage lists, at most.
+/// Segments that one `StartDelete` takes off lists, at most.
 pub const START_DELETE_MAX: u32 = 2_000;
 
 /// Tags that one `DeleteManifest` removes, at most.
@@ -29,8 +29,23 @@ pub const ENDED_MS: u64 = 60 * 60 * 1_000;
 /// The most that one `Tick` adds to mono, in milliseconds.
 pub const TICK_MAX_MS: u64 = 15_000;
 
-/// An hour bucket of mono, in milliseconds.
+/// An hour, in milliseconds; sessions are swept in buckets of one by default.
 pub const HOUR_MS: u64 = 60 * 60 * 1_000;
+
+/// The newest feature level this version knows, and the one at which a new cluster begins.
+pub const FEATURE_LEVEL: u32 = 1;
+
+/// Delays of collection while no other ones are configured.
+pub const GC_DELAYS: GcDelays = GcDelays {
+    grace_ms: 24 * HOUR_MS,
+    promise_ms: 12 * HOUR_MS,
+    delete_ms: 24 * HOUR_MS,
+    sweep_ms: 48 * HOUR_MS,
+    hour_ms: HOUR_MS,
+    untagged_ms: 0,
+    breaker_permille: 100,
+    breaker_floor: 50 << 30,
+};
 
 /// Keys for tokens that live at once, at most.
 pub const TOKEN_KEYS_MAX: usize = 8;

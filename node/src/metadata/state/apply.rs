@@ -1,10 +1,11 @@
 //! Applying a log entry: one short match, an arm per command; each arm lives in the file of its noun.
 
 use super::keys::{Table, key};
+use super::mutant::Mutant;
 use super::records;
 use super::tables::{TablesError, TablesMut};
 use crate::metadata::{Command, Outcome};
-use flotilla_proto::wire::metadata as wire;
+use flotilla_proto::{metadata::FEATURE_LEVEL, wire::metadata as wire};
 
 /// An entry holds a command of a kind that this version does not know. Skipping it would make this node's state differ from
 /// the others', so the node must stop.
@@ -17,24 +18,62 @@ pub struct UnknownCommand {
     pub operation: usize,
 }
 
+/// The cluster is at a feature level that this version does not know: it would apply entries in another way than the others.
+#[derive(Debug, thiserror::Error)]
+#[error("the cluster is at feature level {level}, this version knows 1 to {FEATURE_LEVEL}: it is too old, or too new")]
+pub struct UnknownFeatureLevel {
+    /// The cluster's.
+    pub level: u32,
+}
+
 /// Applies one log entry; one outcome per operation, in order. `index` is the entry's log index.
 ///
 /// Deterministic: equal tables and equal entries give equal tables and outcomes, however operations are batched.
-/// On an error (failed or damaged tables, or [`UnknownCommand`] inside the [`TablesError`]) the tables are half changed:
-/// drop the transaction and stop the node.
+/// On an error (failed or damaged tables, or [`UnknownCommand`] or [`UnknownFeatureLevel`] inside the [`TablesError`]) the
+/// tables are half changed: drop the transaction and stop the node.
 pub fn apply(tables: &mut dyn TablesMut, index: u64, batch: &wire::Batch) -> Result<Vec<wire::Outcome>, TablesError> {
+    run(tables, index, batch, None)
+}
+
+/// As [`apply`], with a rule switched off.
+#[cfg(test)]
+pub(crate) fn apply_broken(
+    tables: &mut dyn TablesMut,
+    index: u64,
+    batch: &wire::Batch,
+    mutant: Option<Mutant>,
+) -> Result<Vec<wire::Outcome>, TablesError> {
+    run(tables, index, batch, mutant)
+}
+
+fn run(
+    tables: &mut dyn TablesMut,
+    index: u64,
+    batch: &wire::Batch,
+    #[cfg_attr(not(test), expect(unused_variables, reason = "only tests break rules"))] mutant: Option<Mutant>,
+) -> Result<Vec<wire::Outcome>, TablesError> {
     let mut commands = Vec::with_capacity(batch.operations.len());
     for (operation, item) in batch.operations.iter().enumerate() {
         let command = item.command.as_ref().and_then(|command| command.kind.as_ref());
         commands.push((item, command.ok_or_else(|| TablesError(Box::new(UnknownCommand { index, operation })))?));
     }
-    let before: wire::Cluster = records::get(tables, &key(Table::Cluster, &[]))?.unwrap_or_default();
-    let mut machine = Machine { tables, index, cluster: before.clone() };
+    let before: Option<wire::Cluster> = records::get(tables, &key(Table::Cluster, &[]))?;
+    // A new cluster begins at the level of the version that makes it.
+    let cluster =
+        before.clone().unwrap_or_else(|| wire::Cluster { feature_level: FEATURE_LEVEL, ..wire::Cluster::default() });
+    let mut machine = Machine {
+        tables,
+        index,
+        cluster,
+        #[cfg(test)]
+        mutant,
+    };
+    machine.knows_level(machine.cluster.feature_level)?;
     let mut outcomes = Vec::with_capacity(commands.len());
     for (operation, command) in commands {
         outcomes.push(machine.operate(operation, command)?);
     }
-    if machine.cluster != before {
+    if before.as_ref() != Some(&machine.cluster) {
         records::put(machine.tables, &key(Table::Cluster, &[]), &machine.cluster)?;
     }
     Ok(outcomes)
@@ -46,6 +85,8 @@ pub(super) struct Machine<'a> {
     pub(super) index: u64,
     /// Read once an entry, written back at its end.
     pub(super) cluster: wire::Cluster,
+    #[cfg(test)]
+    pub(super) mutant: Option<Mutant>,
 }
 
 /// What became of a command; an error stops the node.
@@ -59,6 +100,9 @@ impl Machine<'_> {
             return Ok(first);
         }
         self.cluster.wall = self.cluster.wall.max(operation.proposed_wall);
+        if self.broken(Mutant::MonoFromWall) {
+            self.cluster.mono = self.cluster.wall;
+        }
         let outcome = wire::Outcome { kind: Some(self.run(command)?) };
         self.remember(id, &outcome)?;
         Ok(outcome)
@@ -69,6 +113,7 @@ impl Machine<'_> {
             Command::Tick(command) => self.tick(command),
             Command::CreateStore(command) => self.create_store(command),
             Command::MarkStore(command) => self.mark_store(command),
+            Command::RaiseFeatureLevel(command) => self.raise_feature_level(command),
             Command::OpenSession(command) => self.open_session(command),
             Command::TouchSession(command) => self.touch_session(command),
             Command::RecordChunk(command) => self.record_chunk(command),
@@ -78,11 +123,25 @@ impl Machine<'_> {
             Command::DiscardObject(command) => self.discard_object(command),
             Command::MountBlob(command) => self.mount_blob(command),
             Command::DeleteBlobLink(command) => self.delete_blob_link(command),
+            Command::TouchLinks(command) => self.touch_links(command),
+            Command::Collect(command) => self.collect(command),
+            Command::MarkSuspect(command) => self.set_suspect(&command.digest, &command.segment_list, true),
+            Command::ClearSuspect(command) => self.set_suspect(&command.digest, &command.segment_list, false),
             Command::PutManifest(command) => self.put_manifest(command),
             Command::DeleteManifest(command) => self.delete_manifest(command),
             Command::DeleteTag(command) => self.delete_tag(command),
+            Command::TouchManifest(command) => self.touch_manifest(command),
+            Command::SweepManifests(command) => self.sweep_manifests(command),
+            Command::UndeleteManifest(command) => self.undelete_manifest(command),
+            Command::UndeleteTag(command) => self.undelete_tag(command),
+            Command::PurgeTrash(command) => self.purge_trash(command),
+            Command::DeleteRepository(command) => self.delete_repository(command),
+            Command::DrainRepository(command) => self.drain_repository(command),
             Command::StartDelete(command) => self.start_delete(command),
             Command::DeletesDone(command) => self.deletes_done(command),
+            Command::HoursSwept(command) => self.hours_swept(command),
+            Command::ConfigureGc(command) => self.configure_gc(command),
+            Command::SetGcMode(command) => self.set_gc_mode(command),
             Command::AllocateNodeId(command) => self.allocate_node_id(command),
             Command::AddTokenKey(command) => self.add_token_key(command),
         }

@@ -1,7 +1,8 @@
-//! Blobs and the links through which repositories see them.
+//! Blobs: bytes under a digest, seen through links.
 
 use super::apply::{Applied, Machine, UNSUPPORTED, is_digest, is_id};
 use super::keys::{Table, key};
+use super::mutant::Mutant;
 use super::repositories::is_name;
 use super::tables::TablesError;
 use crate::metadata::Outcome;
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use flotilla_proto::wire::metadata as wire;
 use wire::ended::Result as End;
 
-const BLOB_UNKNOWN: Outcome = Outcome::BlobUnknown(wire::BlobUnknown {});
+pub(super) const BLOB_UNKNOWN: Outcome = Outcome::BlobUnknown(wire::BlobUnknown {});
 
 impl Machine<'_> {
     pub(super) fn blob(&self, digest: &[u8]) -> Result<Option<wire::Blob>, TablesError> {
@@ -18,10 +19,6 @@ impl Machine<'_> {
 
     pub(super) fn put_blob(&mut self, digest: &[u8], blob: &wire::Blob) -> Result<(), TablesError> {
         self.put(&key(Table::Blob, &[digest]), blob)
-    }
-
-    pub(super) fn blob_link(&self, repository_id: &[u8], digest: &[u8]) -> Result<Option<wire::Link>, TablesError> {
-        self.get(&key(Table::Link, &[repository_id, digest]))
     }
 
     /// The first commit of a digest wins; a later one only links it, and its bytes become garbage.
@@ -40,7 +37,7 @@ impl Machine<'_> {
         }
         let known = self.blob(&command.digest)?;
         let added = super::objects::carried(segment).map_or(0, |segment| segment.length);
-        let sized = session.offset.saturating_add(added) == command.size;
+        let sized = session.offset.saturating_add(added) == command.size || self.broken(Mutant::IgnoreAt);
         if !sized || known.as_ref().is_some_and(|blob| blob.size != command.size) {
             return self.reject(segment, UNSUPPORTED);
         }
@@ -81,7 +78,10 @@ impl Machine<'_> {
     ) -> Result<wire::Blob, TablesError> {
         let links = damaged.as_ref().map_or(0, |blob| blob.links);
         match damaged {
-            Some(blob) => self.condemn_list(&blob.segment_list, blob.segments)?,
+            Some(blob) => {
+                self.condemn_list(&blob.segment_list, blob.segments, blob.size)?;
+                self.cluster.suspects = self.cluster.suspects.saturating_sub(1);
+            }
             None => {
                 self.cluster.blobs += 1;
                 self.cluster.blob_bytes = self.cluster.blob_bytes.saturating_add(session.offset);
@@ -89,19 +89,6 @@ impl Machine<'_> {
         }
         let (size, segments) = (session.offset, session.segments);
         Ok(wire::Blob { size, segment_list: list.clone(), segments, links, suspect: false })
-    }
-
-    /// Makes the blob visible in a repository; the caller writes `blob`.
-    fn link(&mut self, name: &str, new_id: &Bytes, digest: &[u8], blob: &mut wire::Blob) -> Result<(), TablesError> {
-        let mut repository = self.repository_or_new(name, new_id)?;
-        if self.blob_link(&repository.id, digest)?.is_some() {
-            return Ok(());
-        }
-        self.put(&key(Table::Link, &[&repository.id, digest]), &wire::Link { references: 0 })?;
-        blob.links += 1;
-        repository.links += 1;
-        repository.bytes = repository.bytes.saturating_add(blob.size);
-        self.put_repository(&repository)
     }
 
     pub(super) fn mount_blob(&mut self, command: &wire::MountBlob) -> Applied {
@@ -124,37 +111,16 @@ impl Machine<'_> {
         Ok(Outcome::BlobMounted(wire::BlobMounted { size: blob.size }))
     }
 
-    pub(super) fn delete_blob_link(&mut self, command: &wire::DeleteBlobLink) -> Applied {
-        let digest = command.digest.as_ref();
-        let Some(mut repository) = self.repository(&command.repository)? else {
-            return Ok(Outcome::RepositoryUnknown(wire::RepositoryUnknown {}));
-        };
-        let Some(link) = self.blob_link(&repository.id, digest)? else { return Ok(BLOB_UNKNOWN) };
-        if link.references > 0 {
-            return Ok(Outcome::BlobReferenced(wire::BlobReferenced { references: link.references }));
-        }
-        self.delete(&key(Table::Link, &[&repository.id, digest]))?;
-        let size = self.unlink(digest)?;
-        repository.links = repository.links.saturating_sub(1);
-        repository.bytes = repository.bytes.saturating_sub(size);
-        self.put_repository(&repository)?;
-        Ok(Outcome::Done(wire::Done { count: 1 }))
-    }
-
-    /// Takes one link off a blob, whose size it returns; the last one takes the blob with it.
-    fn unlink(&mut self, digest: &[u8]) -> Result<u64, TablesError> {
-        let record = key(Table::Blob, &[digest]);
-        let blob: Option<wire::Blob> = self.get(&record)?;
-        let mut blob = blob.ok_or_else(|| super::records::damaged("blob of a link", &record))?;
-        blob.links = blob.links.saturating_sub(1);
-        if blob.links > 0 {
+    /// Says whether a blob's bytes are damaged, unless it has others by now. A suspect blob counts as absent until it is
+    /// pushed again; nothing is deleted because of it.
+    pub(super) fn set_suspect(&mut self, digest: &[u8], segment_list: &[u8], suspect: bool) -> Applied {
+        let Some(mut blob) = self.blob(digest)? else { return Ok(BLOB_UNKNOWN) };
+        let applies = blob.segment_list == segment_list && blob.suspect != suspect;
+        if applies {
+            blob.suspect = suspect;
             self.put_blob(digest, &blob)?;
-        } else {
-            self.delete(&record)?;
-            self.condemn_list(&blob.segment_list, blob.segments)?;
-            self.cluster.blobs = self.cluster.blobs.saturating_sub(1);
-            self.cluster.blob_bytes = self.cluster.blob_bytes.saturating_sub(blob.size);
+            self.cluster.suspects = self.cluster.suspects.saturating_add_signed(if suspect { 1 } else { -1 });
         }
-        Ok(blob.size)
+        Ok(Outcome::Done(wire::Done { count: u64::from(applies) }))
     }
 }

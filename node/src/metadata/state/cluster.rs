@@ -1,8 +1,9 @@
 //! The cluster as a whole: replicated time, the store's identity, node ids.
 
-use super::apply::{Applied, Machine};
+use super::apply::{Applied, Machine, UnknownFeatureLevel};
+use super::tables::TablesError;
 use crate::metadata::Outcome;
-use flotilla_proto::metadata::{NODE_ID_BASE, TICK_MAX_MS};
+use flotilla_proto::metadata::{FEATURE_LEVEL, NODE_ID_BASE, TICK_MAX_MS};
 use flotilla_proto::wire::metadata as wire;
 
 /// Old records of each kind removed with one tick.
@@ -17,6 +18,10 @@ impl Machine<'_> {
             self.cluster.mono = self.cluster.mono.saturating_add(counted);
         }
         self.cluster.tick_term = self.cluster.tick_term.max(command.term);
+        if self.cluster.mono.saturating_sub(self.cluster.hour_began_mono) >= self.delays().hour_ms {
+            self.cluster.hour += 1;
+            self.cluster.hour_began_mono = self.cluster.mono;
+        }
         self.prune(PRUNED_PER_TICK)?;
         Ok(Outcome::Done(wire::Done { count: counted }))
     }
@@ -36,6 +41,21 @@ impl Machine<'_> {
             store.marked = true;
         }
         Ok(Outcome::Done(wire::Done { count }))
+    }
+
+    /// Levels only rise. A version that does not know the new one stops here, before an entry that needs it.
+    pub(super) fn raise_feature_level(&mut self, command: &wire::RaiseFeatureLevel) -> Applied {
+        self.knows_level(command.level.max(1))?;
+        self.cluster.feature_level = self.cluster.feature_level.max(command.level);
+        Ok(Outcome::Done(wire::Done { count: u64::from(self.cluster.feature_level) }))
+    }
+
+    /// Level 0 is that of builds before the first release; their records are not kept up.
+    pub(super) fn knows_level(&self, level: u32) -> Result<(), TablesError> {
+        if !(1..=FEATURE_LEVEL).contains(&level) {
+            return Err(TablesError(Box::new(UnknownFeatureLevel { level })));
+        }
+        Ok(())
     }
 
     pub(super) fn allocate_node_id(&mut self, _command: &wire::AllocateNodeId) -> Applied {

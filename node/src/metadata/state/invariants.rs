@@ -1,5 +1,7 @@
-//! What must hold between any two entries (DESIGN.md §11, S2 to S4 as far as the metadata alone can tell): counts equal what
-//! they count, indexes mirror records, every reference has its target. A full scan: for tests and `flotillactl verify`.
+//! What must hold between any two entries, as far as the metadata alone can tell. Each violation begins with the name of its
+//! invariant: S2 every reference has its target; S3 counts equal what they count, and indexes mirror records; S4 a key of the
+//! store has one owner and one state; L3 a manifest that nothing holds is in a queue. A full scan: for tests and
+//! `flotillactl verify`.
 
 use super::keys::{Table, key, prefix_end};
 use super::records::decode;
@@ -9,7 +11,7 @@ use flotilla_proto::metadata::{TOKEN_KEYS_MAX, TOKEN_SECRET_BYTES};
 use flotilla_proto::wire::metadata as wire;
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
-use wire::object::State;
+use wire::{manifest::Waits, object::State};
 
 /// Pairs read at a time.
 const PAGE: usize = 1_000;
@@ -22,6 +24,7 @@ pub fn violations(tables: &dyn Tables) -> Result<Vec<String>, TablesError> {
     check.blobs()?;
     check.manifests()?;
     check.tags()?;
+    check.trash()?;
     check.objects()?;
     check.memory()?;
     check.token_keys()?;
@@ -38,8 +41,12 @@ type Checked = Result<(), TablesError>;
 
 impl Check<'_> {
     fn expect(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        self.named("S3", holds, what);
+    }
+
+    fn named(&mut self, invariant: &str, holds: bool, what: impl FnOnce() -> String) {
         if !holds {
-            self.found.push(what());
+            self.found.push(format!("{invariant}: {}", what()));
         }
     }
 
@@ -65,8 +72,10 @@ impl Check<'_> {
         Ok(self.pairs(table, &[])?.into_iter().map(|(rest, _)| rest).collect())
     }
 
+    /// Those with a name and those that are drained.
     fn repositories(&self) -> Result<Vec<wire::Repository>, TablesError> {
-        Ok(self.records(Table::Repository, &[])?.into_iter().map(|(_, repository)| repository).collect())
+        let named = self.records(Table::Repository, &[])?.into_iter();
+        Ok(named.chain(self.records(Table::Draining, &[])?).map(|(_, repository)| repository).collect())
     }
 
     fn mirrors(&mut self, index: Table, expected: &BTreeSet<Vec<u8>>) -> Checked {
@@ -109,32 +118,40 @@ impl Check<'_> {
 
     fn blobs(&mut self) -> Checked {
         let mut links: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+        let mut due = BTreeSet::new();
         for repository in self.repositories()? {
             let mut referenced: BTreeMap<Bytes, u64> = BTreeMap::new();
             for (_, manifest) in self.records::<wire::Manifest>(Table::Manifest, &[&repository.id])? {
-                manifest.blobs.iter().for_each(|blob| *referenced.entry(blob.clone()).or_default() += 1);
+                let set: BTreeSet<_> = manifest.blobs.into_iter().collect();
+                set.into_iter().for_each(|blob| *referenced.entry(blob).or_default() += 1);
             }
             let (mut count, mut bytes) = (0, 0);
             for (digest, link) in self.records::<wire::Link>(Table::Link, &[&repository.id])? {
                 count += 1;
+                if link.references == 0 {
+                    due.insert([&link.eligible_mono.to_be_bytes(), repository.id.as_ref(), &digest].concat());
+                }
                 *links.entry(digest.clone()).or_default() += 1;
                 let blob = self.tables.get(&key(Table::Blob, &[&digest]))?;
-                self.expect(blob.is_some(), || format!("{} links no blob", repository.name));
+                self.named("S2", blob.is_some(), || format!("{} links no blob", repository.name));
                 if let Some(blob) = blob {
                     bytes += decode::<wire::Blob>(&digest, blob)?.size;
                 }
                 let references = referenced.remove(digest.as_slice()).unwrap_or(0);
                 self.expect(references == link.references, || format!("{} counts other references", repository.name));
             }
-            self.expect(referenced.is_empty(), || format!("{} has a manifest with an unlinked blob", repository.name));
+            self.named("S2", referenced.is_empty(), || {
+                format!("{} has a manifest with an unlinked blob", repository.name)
+            });
             let bodies: u64 =
                 self.pairs(Table::ManifestBody, &[&repository.id])?.iter().map(|(_, b)| b.len() as u64).sum();
             self.expect(repository.links == count, || format!("{} counts other links", repository.name));
             self.expect(repository.bytes == bytes + bodies, || format!("{} counts other bytes", repository.name));
         }
+        self.mirrors(Table::LinkDue, &due)?;
         let all: u64 = links.values().sum();
         let stored = self.pairs(Table::Link, &[])?.len() as u64;
-        self.expect(all == stored, || "links of no repository".to_owned());
+        self.named("S2", all == stored, || "links of no repository".to_owned());
         for (digest, blob) in self.records::<wire::Blob>(Table::Blob, &[])? {
             let linked = links.get(&digest).copied().unwrap_or(0);
             self.expect(blob.links == linked && linked > 0, || {
@@ -150,6 +167,7 @@ impl Check<'_> {
 
     fn manifests(&mut self) -> Checked {
         let (mut bodies, mut parents, mut referrers) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let (mut lost, mut untagged) = (BTreeSet::new(), BTreeSet::new());
         let mut seen = 0;
         for repository in self.repositories()? {
             let id = &repository.id;
@@ -165,15 +183,74 @@ impl Check<'_> {
                 self.expect(size == Some(manifest.size), || format!("{} has a body of another size", repository.name));
                 parents.extend(manifest.children.iter().map(|child| [id, child.as_ref(), &digest].concat()));
                 referrers.extend(manifest.subject.iter().map(|subject| [id, subject.as_ref(), &digest].concat()));
+                self.queues(&repository, &digest, &manifest, &mut lost, &mut untagged)?;
                 let tags = self.pairs(Table::TagOf, &[id, &digest])?.len() as u64;
                 self.expect(manifest.tags == tags, || format!("a manifest of {} counts other tags", repository.name));
             }
         }
         let stored = self.pairs(Table::Manifest, &[])?.len();
-        self.expect(stored == seen, || "manifests of no repository".to_owned());
+        self.named("S2", stored == seen, || "manifests of no repository".to_owned());
+        self.mirrors(Table::ManifestDue, &lost)?;
+        self.mirrors(Table::Untagged, &untagged)?;
         self.mirrors(Table::ManifestBody, &bodies)?;
         self.mirrors(Table::Parent, &parents)?;
         self.mirrors(Table::Referrer, &referrers)
+    }
+
+    /// A manifest waits in a queue, or something holds it.
+    fn queues(
+        &mut self,
+        repository: &wire::Repository,
+        digest: &[u8],
+        manifest: &wire::Manifest,
+        lost: &mut BTreeSet<Vec<u8>>,
+        untagged: &mut BTreeSet<Vec<u8>>,
+    ) -> Checked {
+        let id = repository.id.as_ref();
+        let entry = |at: u64| [&at.to_be_bytes(), id, digest].concat();
+        match manifest.waits {
+            Some(Waits::LostMono(at)) => drop(lost.insert(entry(at))),
+            Some(Waits::UntaggedMono(since)) => drop(untagged.insert(entry(since))),
+            None => {}
+        }
+        let waits = manifest.waits.is_some();
+        self.expect(!waits || manifest.tags == 0, || format!("a tagged manifest of {} is queued", repository.name));
+        let mut holders = self.pairs(Table::Parent, &[id, digest])?.len();
+        if let Some(subject) = &manifest.subject {
+            // What is bereaved will be queued.
+            for table in [Table::Manifest, Table::Bereaved] {
+                holders += usize::from(self.tables.get(&key(table, &[id, subject]))?.is_some());
+            }
+        }
+        let found = waits || manifest.tags > 0 || holders > 0 || repository.draining;
+        self.named("L3", found, || format!("nothing holds a manifest of {}, and it is not queued", repository.name));
+        Ok(())
+    }
+
+    fn trash(&mut self) -> Checked {
+        let (mut bodies, mut due) = (BTreeSet::new(), BTreeSet::new());
+        for (entry, trashed) in self.records::<wire::Trashed>(Table::Trash, &[])? {
+            due.insert([trashed.until_mono.to_be_bytes().as_slice(), &entry].concat());
+            bodies.insert(entry);
+        }
+        self.mirrors(Table::TrashBody, &bodies)?;
+        self.mirrors(Table::TrashDue, &due)?;
+        let (mut of, mut tags_due) = (BTreeSet::new(), BTreeSet::new());
+        for (entry, trashed) in self.records::<wire::TrashedTag>(Table::TrashTag, &[])? {
+            tags_due.insert([trashed.until_mono.to_be_bytes().as_slice(), &entry].concat());
+            if trashed.with_manifest {
+                let (repository, tag) = entry.split_at_checked(16).unwrap_or_default();
+                of.insert([repository, &trashed.digest, tag].concat());
+            }
+        }
+        self.mirrors(Table::TrashTagOf, &of)?;
+        self.mirrors(Table::TrashTagDue, &tags_due)?;
+        let ids: BTreeSet<_> = self.repositories()?.into_iter().map(|repository| repository.id).collect();
+        for table in [Table::Trash, Table::TrashTag, Table::Bereaved] {
+            let known = self.keys(table)?.iter().all(|entry| entry.get(..16).is_some_and(|id| ids.contains(id)));
+            self.named("S2", known, || format!("{table:?} of no repository"));
+        }
+        Ok(())
     }
 
     fn tags(&mut self) -> Checked {
@@ -184,7 +261,7 @@ impl Check<'_> {
             for (name, tag) in tags {
                 index.insert([repository.id.as_ref(), &tag.digest, &name].concat());
                 let manifest = self.tables.get(&key(Table::Manifest, &[&repository.id, &tag.digest]))?;
-                self.expect(manifest.is_some(), || format!("a tag of {} points to no manifest", repository.name));
+                self.named("S2", manifest.is_some(), || format!("a tag of {} points to no manifest", repository.name));
             }
         }
         self.mirrors(Table::TagOf, &index)
@@ -208,9 +285,9 @@ impl Check<'_> {
             own(&entry[8..], list.next, list.segments);
         }
         for (entry, list) in self.records::<wire::CondemnedList>(Table::Condemned, &[])? {
-            own(&entry[8..], 0, list.segments);
+            own(&entry[8..], list.next, list.segments);
         }
-        self.expect(owned == expected.len() as u64, || "a segment list has two owners".to_owned());
+        self.named("S4", owned == expected.len() as u64, || "a segment list has two owners".to_owned());
         self.mirrors(Table::Segment, &expected)?;
 
         let mut live = BTreeMap::new();
@@ -219,18 +296,18 @@ impl Check<'_> {
             match object.state {
                 Some(State::Live(list)) => drop(live.insert(name, list)),
                 Some(State::Deleting(_)) => drop(deleting.insert(name)),
-                None => self.found.push("an object has no state".to_owned()),
+                None => self.found.push("S4: an object has no state".to_owned()),
             }
         }
         self.mirrors(Table::Deleting, &deleting)?;
         for (entry, segment) in self.records::<wire::Segment>(Table::Segment, &[])? {
             let named = live.remove(segment.key.as_bytes());
             let list = entry.get(..16).unwrap_or_default();
-            self.expect(named.as_deref() == Some(list), || {
+            self.named("S4", named.as_deref() == Some(list), || {
                 format!("the object of segment {} is not its own", segment.key)
             });
         }
-        self.expect(live.is_empty(), || format!("{} live objects have no segment", live.len()));
+        self.named("S4", live.is_empty(), || format!("{} live objects have no segment", live.len()));
         Ok(())
     }
 
@@ -270,7 +347,14 @@ impl Check<'_> {
         let repositories = self.repositories()?;
         let ids: BTreeSet<_> = repositories.iter().map(|repository| &repository.id).collect();
         self.expect(ids.len() == repositories.len(), || "two repositories share an id".to_owned());
-        self.expect(cluster.repositories == repositories.len() as u64, || "repositories are miscounted".to_owned());
+        let (draining, named): (Vec<_>, Vec<_>) = repositories.iter().partition(|repository| repository.draining);
+        let names = named.iter().map(|repository| repository.id.to_vec()).collect();
+        self.mirrors(Table::RepositoryName, &names)?;
+        let drained = draining.iter().map(|repository| repository.id.to_vec()).collect();
+        self.mirrors(Table::Draining, &drained)?;
+        self.expect(cluster.repositories == named.len() as u64, || "repositories are miscounted".to_owned());
+        let suspects = blobs.iter().filter(|(_, blob)| blob.suspect).count() as u64;
+        self.expect(cluster.suspects == suspects, || "suspect blobs are miscounted".to_owned());
         self.expect(cluster.blobs == blobs.len() as u64, || "blobs are miscounted".to_owned());
         self.expect(cluster.blob_bytes == bytes, || "bytes of blobs are miscounted".to_owned());
         self.expect(cluster.sessions == sessions, || "sessions are miscounted".to_owned());

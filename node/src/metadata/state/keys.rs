@@ -9,6 +9,10 @@ pub(crate) enum Table {
     Cluster = 0x01,
     /// name → `Repository`
     Repository = 0x02,
+    /// repository → its name
+    RepositoryName = 0x03,
+    /// repository → `Repository`, deleted
+    Draining = 0x04,
     /// session → `Session`
     Session = 0x10,
     /// due mono, session → nothing
@@ -25,6 +29,8 @@ pub(crate) enum Table {
     Blob = 0x20,
     /// repository, digest → `Link`
     Link = 0x21,
+    /// mono, repository, digest → nothing: links without references
+    LinkDue = 0x22,
     /// repository, digest → `Manifest`
     Manifest = 0x30,
     /// repository, digest → the manifest's bytes
@@ -37,6 +43,24 @@ pub(crate) enum Table {
     Tag = 0x34,
     /// repository, digest, tag → nothing
     TagOf = 0x35,
+    /// mono, repository, digest → nothing: manifests that lost something that held them
+    ManifestDue = 0x36,
+    /// mono, repository, digest → nothing: manifests without a tag since then
+    Untagged = 0x37,
+    /// repository, removed digest → nothing: its referrers are still to be told
+    Bereaved = 0x38,
+    /// repository, digest → `Trashed`
+    Trash = 0x39,
+    /// repository, digest → the manifest's bytes
+    TrashBody = 0x3a,
+    /// mono, repository, digest → nothing
+    TrashDue = 0x3b,
+    /// repository, tag → `TrashedTag`
+    TrashTag = 0x3c,
+    /// repository, digest, tag → nothing: tags deleted with their manifest
+    TrashTagOf = 0x3d,
+    /// mono, repository, tag → nothing
+    TrashTagDue = 0x3e,
     /// object key → `Object`
     Object = 0x40,
     /// object key → nothing
@@ -45,6 +69,8 @@ pub(crate) enum Table {
     Garbage = 0x42,
     /// mono, list → `CondemnedList`
     Condemned = 0x43,
+    /// () → `Breaker`
+    Breaker = 0x44,
     /// request id → `Remembered`
     Remembered = 0x50,
     /// mono, request id → nothing
@@ -66,6 +92,18 @@ pub(crate) fn key(table: Table, fields: &[&[u8]]) -> Vec<u8> {
 /// The key of a number and an id.
 pub(crate) fn timed(table: Table, at: u64, id: &[u8]) -> Vec<u8> {
     key(table, &[&at.to_be_bytes(), id])
+}
+
+/// The key of a number and something of a repository.
+pub(crate) fn queued(table: Table, at: u64, repository: &[u8], rest: &[u8]) -> Vec<u8> {
+    key(table, &[&at.to_be_bytes(), repository, rest])
+}
+
+/// The number, the repository and the rest in a key made by [`queued`].
+pub(crate) fn split_queued(key: &[u8]) -> Option<(u64, &[u8], &[u8])> {
+    let (at, rest) = split_timed(key)?;
+    let (repository, rest) = rest.split_at_checked(16)?;
+    Some((at, repository, rest))
 }
 
 /// The key of segment `n` of a list.

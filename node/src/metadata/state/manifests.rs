@@ -2,7 +2,8 @@
 
 use super::apply::{Applied, Machine, UNSUPPORTED, is_digest, is_id};
 use super::keys::{Table, key};
-use super::records::{damaged, scan};
+use super::mutant::Mutant;
+use super::records::scan;
 use super::repositories::is_name;
 use super::tables::TablesError;
 use super::tags::is_tag;
@@ -10,6 +11,8 @@ use crate::metadata::Outcome;
 use bytes::Bytes;
 use flotilla_proto::metadata::{ITEMS_MAX, TAGS_DELETED_MAX};
 use flotilla_proto::wire::metadata as wire;
+
+pub(super) const MANIFEST_UNKNOWN: Outcome = Outcome::ManifestUnknown(wire::ManifestUnknown {});
 
 /// Parents named by `ManifestReferenced`, at most.
 const PARENTS_NAMED: usize = 16;
@@ -23,7 +26,10 @@ impl Machine<'_> {
         if !is_well_formed(command) {
             return Ok(UNSUPPORTED);
         }
-        let (blobs, children) = (set(&command.blobs), set(&command.children));
+        let (mut blobs, children) = (set(&command.blobs), set(&command.children));
+        if self.broken(Mutant::CountOccurrences) {
+            blobs = command.blobs.clone();
+        }
         let existing = self.repository(&command.repository)?;
         let existing_id = existing.as_ref().map(|repository| repository.id.as_ref());
         if let Some(rejected) = self.missing(existing_id, &blobs, &children, command.allow_missing_children)? {
@@ -45,20 +51,23 @@ impl Machine<'_> {
         let created = known.is_none();
         let mut manifest = match known {
             Some(manifest) => manifest,
-            None => self.create(&mut repository, command, blobs, children)?,
+            None => {
+                let manifest = self.new_manifest(command, blobs, children);
+                self.create(&mut repository, digest, &manifest, &command.body)?;
+                manifest
+            }
         };
         for tag in &command.tags {
             self.move_tag(&mut repository, tag, digest, &mut manifest)?;
         }
-        if created || !command.tags.is_empty() {
-            self.put(&key(Table::Manifest, &[&repository.id, digest]), &manifest)?;
-            self.put_repository(&repository)?;
-        }
+        self.settle(&repository.id, digest, &mut manifest)?;
+        self.put(&key(Table::Manifest, &[&repository.id, digest]), &manifest)?;
+        self.put_repository(&repository)?;
         Ok(Outcome::ManifestPut(wire::ManifestPut { digest: digest.clone(), created }))
     }
 
     /// What the repository lacks of the manifest's content, if anything.
-    fn missing(
+    pub(super) fn missing(
         &self,
         repository: Option<&[u8]>,
         blobs: &[Bytes],
@@ -88,29 +97,9 @@ impl Machine<'_> {
         Ok((!complete).then_some(rejected))
     }
 
-    /// A new manifest with its body, references and indexes; the caller writes the record and the repository.
-    fn create(
-        &mut self,
-        repository: &mut wire::Repository,
-        command: &wire::PutManifest,
-        blobs: Vec<Bytes>,
-        children: Vec<Bytes>,
-    ) -> Result<wire::Manifest, TablesError> {
-        let (id, digest) = (repository.id.clone(), &command.digest);
-        for blob in &blobs {
-            self.count_reference(&id, blob, 1)?;
-        }
-        for child in &children {
-            self.mark(&key(Table::Parent, &[&id, child, digest]))?;
-        }
-        if let Some(subject) = &command.subject {
-            self.mark(&key(Table::Referrer, &[&id, subject, digest]))?;
-        }
-        self.tables.put(&key(Table::ManifestBody, &[&id, digest]), &command.body)?;
+    fn new_manifest(&self, command: &wire::PutManifest, blobs: Vec<Bytes>, children: Vec<Bytes>) -> wire::Manifest {
         let size = command.body.len() as u64;
-        repository.manifests += 1;
-        repository.bytes = repository.bytes.saturating_add(size);
-        Ok(wire::Manifest {
+        wire::Manifest {
             media_type: command.media_type.clone(),
             size,
             blobs,
@@ -120,15 +109,33 @@ impl Machine<'_> {
             annotations: command.annotations.clone(),
             tags: 0,
             created_wall: self.cluster.wall,
-        })
+            waits: None,
+        }
     }
 
-    fn count_reference(&mut self, repository: &[u8], digest: &[u8], change: i64) -> Result<(), TablesError> {
-        let record = key(Table::Link, &[repository, digest]);
-        let link: Option<wire::Link> = self.get(&record)?;
-        let mut link = link.ok_or_else(|| damaged("link of a manifest's blob", &record))?;
-        link.references = link.references.saturating_add_signed(change);
-        self.put(&record, &link)
+    /// Writes the body, the references and the indexes of a new manifest; the caller writes the record and the repository.
+    pub(super) fn create(
+        &mut self,
+        repository: &mut wire::Repository,
+        digest: &[u8],
+        manifest: &wire::Manifest,
+        body: &[u8],
+    ) -> Result<(), TablesError> {
+        let id = repository.id.clone();
+        for blob in &manifest.blobs {
+            self.count_reference(&id, blob, 1)?;
+        }
+        for child in &manifest.children {
+            self.mark(&key(Table::Parent, &[&id, child, digest]))?;
+            self.hold(&id, child)?;
+        }
+        if let Some(subject) = &manifest.subject {
+            self.mark(&key(Table::Referrer, &[&id, subject, digest]))?;
+        }
+        self.tables.put(&key(Table::ManifestBody, &[&id, digest]), body)?;
+        repository.manifests += 1;
+        repository.bytes = repository.bytes.saturating_add(manifest.size);
+        Ok(())
     }
 
     pub(super) fn delete_manifest(&mut self, command: &wire::DeleteManifest) -> Applied {
@@ -137,7 +144,7 @@ impl Machine<'_> {
         };
         let digest = command.digest.as_ref();
         let Some(mut manifest) = self.manifest(&repository.id, digest)? else {
-            return Ok(Outcome::ManifestUnknown(wire::ManifestUnknown {}));
+            return Ok(MANIFEST_UNKNOWN);
         };
         let prefix = key(Table::Parent, &[&repository.id, digest]);
         let parents = scan(&*self.tables, Table::Parent, &[&repository.id, digest], PARENTS_NAMED)?;
@@ -150,7 +157,9 @@ impl Machine<'_> {
         if shrunk {
             self.put(&key(Table::Manifest, &[&repository.id, digest]), &manifest)?;
         } else {
-            self.drop_manifest(&mut repository, digest, &manifest)?;
+            self.trash_manifest(&repository.id, digest, &manifest)?;
+            self.drop_manifest(&mut repository, digest, &mut manifest)?;
+            self.bereave(&repository.id, digest, &manifest)?;
         }
         self.put_repository(&repository)?;
         let whole = Outcome::Done(wire::Done { count: 1 });
@@ -158,13 +167,14 @@ impl Machine<'_> {
     }
 
     /// Undoes [`Machine::create`]; the caller writes the repository.
-    fn drop_manifest(
+    pub(super) fn drop_manifest(
         &mut self,
         repository: &mut wire::Repository,
         digest: &[u8],
-        manifest: &wire::Manifest,
+        manifest: &mut wire::Manifest,
     ) -> Result<(), TablesError> {
         let id = repository.id.clone();
+        self.unqueue(&id, digest, manifest)?;
         for blob in &manifest.blobs {
             self.count_reference(&id, blob, -1)?;
         }

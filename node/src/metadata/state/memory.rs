@@ -3,6 +3,7 @@
 
 use super::apply::Machine;
 use super::keys::{Table, key, split_timed, timed};
+use super::mutant::Mutant;
 use super::tables::TablesError;
 use flotilla_proto::metadata::{ENDED_MS, REMEMBERED_MS};
 use flotilla_proto::wire::metadata as wire;
@@ -13,7 +14,7 @@ const PRUNED_PER_OPERATION: usize = 2;
 impl Machine<'_> {
     /// The outcome of an earlier operation under this request id.
     pub(super) fn recall(&self, request_id: &[u8]) -> Result<Option<wire::Outcome>, TablesError> {
-        if request_id.is_empty() {
+        if request_id.is_empty() || self.broken(Mutant::NoDedupe) {
             return Ok(None);
         }
         let remembered: Option<wire::Remembered> = self.get(&key(Table::Remembered, &[request_id]))?;
@@ -39,7 +40,8 @@ impl Machine<'_> {
     /// How a session ended, if that was less than an hour ago.
     pub(super) fn ended(&self, session_id: &[u8]) -> Result<Option<wire::Ended>, TablesError> {
         let ended: Option<wire::Ended> = self.get(&key(Table::Ended, &[session_id]))?;
-        Ok(ended.filter(|ended| !self.older_than(ended.at_mono, ENDED_MS)))
+        let forgotten = self.broken(Mutant::ForgetEnd);
+        Ok(ended.filter(|ended| !forgotten && !self.older_than(ended.at_mono, ENDED_MS)))
     }
 
     /// Removes at most `limit` old records of each kind.

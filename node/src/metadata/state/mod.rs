@@ -8,19 +8,25 @@
 mod apply;
 mod blobs;
 mod cluster;
+mod gc;
+mod hours;
 pub mod invariants;
 pub(crate) mod keys;
+mod links;
 mod manifests;
 mod memory;
+mod mutant;
 mod objects;
 pub(crate) mod records;
 mod repositories;
+mod roots;
 mod sessions;
 pub mod tables;
 mod tags;
 mod token_keys;
+mod trash;
 
-pub use apply::{UnknownCommand, apply};
+pub use apply::{UnknownCommand, UnknownFeatureLevel, apply};
 pub use tables::{MemoryTables, Tables, TablesError, TablesMut};
 pub use token_keys::TokenKeyId;
 pub(crate) use token_keys::token_keys;

@@ -2,6 +2,7 @@
 
 use super::apply::{Applied, Machine, UNSUPPORTED};
 use super::keys::{Table, key, segment, split_timed, timed};
+use super::mutant::Mutant;
 use super::records::{damaged, decode, scan};
 use super::tables::TablesError;
 use crate::metadata::Outcome;
@@ -69,39 +70,64 @@ impl Machine<'_> {
     }
 
     /// Condemns a list that readers may still hold. Final: a later commit of the digest maps its own segments.
-    pub(super) fn condemn_list(&mut self, list: &[u8], segments: u32) -> Result<(), TablesError> {
+    pub(super) fn condemn_list(&mut self, list: &[u8], segments: u32, bytes: u64) -> Result<(), TablesError> {
         if segments == 0 {
             return Ok(());
         }
-        self.put(&timed(Table::Condemned, self.cluster.mono, list), &wire::CondemnedList { segments })
+        let condemned = wire::CondemnedList { segments, next: 0, bytes };
+        self.put(&timed(Table::Condemned, self.cluster.mono, list), &condemned)
     }
 
     pub(super) fn start_delete(&mut self, command: &wire::StartDelete) -> Applied {
         let limit = command.limit.min(START_DELETE_MAX);
         let mut left = limit;
-        while left > 0 {
-            let Some((entry, value)) = scan(&*self.tables, Table::Garbage, &[], 1)?.pop() else { break };
-            let mut garbage: wire::GarbageList = decode(&entry, value)?;
-            let (_, list) = split_timed(&entry).ok_or_else(|| damaged("key of a garbage list", &entry))?;
-            while left > 0 && garbage.next < garbage.segments {
-                self.take_off(list, garbage.next)?;
-                garbage.next += 1;
-                left -= 1;
-            }
-            if garbage.next >= garbage.segments {
-                self.delete(&entry)?;
-            } else {
-                self.put(&entry, &garbage)?;
-            }
-        }
+        while left > 0 && self.delete_garbage(&mut left)? {}
+        while left > 0 && self.delete_condemned(&mut left)? {}
         Ok(Outcome::Done(wire::Done { count: u64::from(limit - left) }))
     }
 
-    fn take_off(&mut self, list: &[u8], n: u32) -> Result<(), TablesError> {
-        let record = segment(list, n);
-        let item: wire::Segment = self.get(&record)?.ok_or_else(|| damaged("segment of a garbage list", &record))?;
-        self.delete(&record)?;
-        self.put_deleting(&item.key)
+    /// Takes segments off the oldest list that no reader ever had; false if there is none.
+    fn delete_garbage(&mut self, left: &mut u32) -> Result<bool, TablesError> {
+        let Some((entry, value)) = scan(&*self.tables, Table::Garbage, &[], 1)?.pop() else { return Ok(false) };
+        let mut garbage: wire::GarbageList = decode(&entry, value)?;
+        let (_, list) = split_timed(&entry).ok_or_else(|| damaged("key of a garbage list", &entry))?;
+        garbage.next = self.take_off(list, garbage.next, garbage.segments, left)?;
+        match garbage.next < garbage.segments {
+            true => self.put(&entry, &garbage)?,
+            false => self.delete(&entry)?,
+        }
+        Ok(true)
+    }
+
+    /// Takes segments off the oldest condemned list, if no reader can hold it any more and the breaker lets it pass.
+    fn delete_condemned(&mut self, left: &mut u32) -> Result<bool, TablesError> {
+        let oldest = scan(&*self.tables, Table::Condemned, &[], 1)?.pop();
+        let Some((entry, value)) = oldest.filter(|_| self.collects()) else { return Ok(false) };
+        let mut condemned: wire::CondemnedList = decode(&entry, value)?;
+        let (at, list) = split_timed(&entry).ok_or_else(|| damaged("key of a condemned list", &entry))?;
+        let due = at.saturating_add(self.delays().delete_ms) <= self.cluster.mono;
+        if !due || condemned.next == 0 && !self.admit(at, condemned.bytes)? {
+            return Ok(false);
+        }
+        condemned.next = self.take_off(list, condemned.next, condemned.segments, left)?;
+        match condemned.next < condemned.segments {
+            true => self.put(&entry, &condemned)?,
+            false => self.delete(&entry)?,
+        }
+        Ok(true)
+    }
+
+    /// Moves the objects of segments from `next` on to `Deleting`, at most `left`; which segment is the next now.
+    fn take_off(&mut self, list: &[u8], mut next: u32, segments: u32, left: &mut u32) -> Result<u32, TablesError> {
+        while *left > 0 && next < segments {
+            let record = segment(list, next);
+            let item: wire::Segment = self.get(&record)?.ok_or_else(|| damaged("segment of a dead list", &record))?;
+            self.delete(&record)?;
+            self.put_deleting(&item.key)?;
+            next += 1;
+            *left -= 1;
+        }
+        Ok(next)
     }
 
     pub(super) fn deletes_done(&mut self, command: &wire::DeletesDone) -> Applied {
@@ -112,7 +138,8 @@ impl Machine<'_> {
         for key_text in &command.keys {
             let record = key(Table::Object, &[key_text.as_bytes()]);
             let object: Option<wire::Object> = self.get(&record)?;
-            if matches!(object, Some(wire::Object { state: Some(State::Deleting(_)) })) {
+            let asked = matches!(object, Some(wire::Object { state: Some(State::Deleting(_)) }));
+            if asked || self.broken(Mutant::DeletesDoneUnasked) {
                 self.delete(&record)?;
                 self.delete(&key(Table::Deleting, &[key_text.as_bytes()]))?;
                 count += 1;

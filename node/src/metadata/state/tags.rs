@@ -12,6 +12,8 @@ use wire::tag_expectation::Kind;
 /// Longest tag in bytes (distribution spec).
 const TAG_BYTES_MAX: usize = 128;
 
+pub(super) const TAG_UNKNOWN: Outcome = Outcome::TagUnknown(wire::TagUnknown {});
+
 /// A tag that fits a key; its grammar is the proposer's business.
 pub(super) fn is_tag(tag: &str) -> bool {
     !tag.is_empty() && tag.len() <= TAG_BYTES_MAX
@@ -44,7 +46,7 @@ impl Machine<'_> {
         match &before {
             Some(before) if before.digest == digest => {}
             Some(before) => {
-                self.untag(&id, &before.digest, tag)?;
+                self.untag(&id, &before.digest, tag.as_bytes())?;
                 manifest.tags += 1;
             }
             None => {
@@ -58,17 +60,20 @@ impl Machine<'_> {
         self.put(&key(Table::Tag, &[&id, tag.as_bytes()]), &moved)
     }
 
-    /// Takes a tag off the manifest it pointed to.
-    fn untag(&mut self, repository: &[u8], digest: &[u8], tag: &str) -> Result<(), TablesError> {
-        self.delete(&key(Table::TagOf, &[repository, digest, tag.as_bytes()]))?;
+    /// Takes a tag off the manifest it pointed to. Without tags that stays where it is, unless something asks for it to go.
+    pub(super) fn untag(&mut self, repository: &[u8], digest: &[u8], tag: &[u8]) -> Result<(), TablesError> {
+        self.delete(&key(Table::TagOf, &[repository, digest, tag]))?;
         let record = key(Table::Manifest, &[repository, digest]);
         let manifest: Option<wire::Manifest> = self.get(&record)?;
         let mut manifest = manifest.ok_or_else(|| damaged("manifest of a tag", &record))?;
         manifest.tags = manifest.tags.saturating_sub(1);
+        if manifest.tags == 0 {
+            self.queue_untagged(repository, digest, &mut manifest)?;
+        }
         self.put(&record, &manifest)
     }
 
-    /// Removes at most `limit` tags of a manifest; the caller writes the records it passed.
+    /// Removes at most `limit` tags of a manifest that is deleted; the caller writes the records it passed.
     pub(super) fn remove_tags(
         &mut self,
         repository: &mut wire::Repository,
@@ -79,7 +84,10 @@ impl Machine<'_> {
         let fields: [&[u8]; 2] = [&repository.id, digest];
         let prefix = key(Table::TagOf, &fields).len();
         for (entry, _) in scan(&*self.tables, Table::TagOf, &fields, limit as usize)? {
-            self.delete(&key(Table::Tag, &[&repository.id, &entry[prefix..]]))?;
+            let record = key(Table::Tag, &[&repository.id, &entry[prefix..]]);
+            let tag: wire::Tag = self.get(&record)?.ok_or_else(|| damaged("tag of a manifest", &record))?;
+            self.trash_tag(&repository.id, &entry[prefix..], &tag, true)?;
+            self.delete(&record)?;
             self.delete(&entry)?;
             repository.tags = repository.tags.saturating_sub(1);
             manifest.tags = manifest.tags.saturating_sub(1);
@@ -95,12 +103,13 @@ impl Machine<'_> {
             return Ok(Outcome::RepositoryUnknown(wire::RepositoryUnknown {}));
         };
         let Some(tag) = self.tag(&repository.id, &command.tag)? else {
-            return Ok(Outcome::TagUnknown(wire::TagUnknown {}));
+            return Ok(TAG_UNKNOWN);
         };
         if command.expect.as_ref().is_some_and(|expect| !holds(expect, Some(&tag.digest))) {
             return Ok(Outcome::PreconditionFailed(wire::PreconditionFailed { actual: Some(tag.digest) }));
         }
-        self.untag(&repository.id, &tag.digest, &command.tag)?;
+        self.trash_tag(&repository.id, command.tag.as_bytes(), &tag, false)?;
+        self.untag(&repository.id, &tag.digest, command.tag.as_bytes())?;
         self.delete(&key(Table::Tag, &[&repository.id, command.tag.as_bytes()]))?;
         repository.tags = repository.tags.saturating_sub(1);
         self.put_repository(&repository)?;

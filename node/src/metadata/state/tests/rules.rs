@@ -1,5 +1,3 @@
-use super::super::keys::{Table, key};
-use super::super::records;
 use super::*;
 use crate::metadata::local::LocalStore;
 use crate::metadata::state::UnknownCommand;
@@ -48,10 +46,8 @@ fn a_suspect_blob_is_hidden_until_new_bytes_replace_it() {
     open(&store, 1);
     commit(&store, 1, 1, 7);
     let mut tables = MemoryTables::clone(&store.snapshot());
-    let record = key(Table::Blob, &[&stored(7)]);
-    let mut blob: wire::Blob = records::get(&tables, &record).expect("read").expect("a blob");
-    blob.suspect = true;
-    records::put(&mut tables, &record, &blob).expect("written");
+    let mark = wire::MarkSuspect { digest: stored(7), segment_list: id(1) };
+    one(&mut tables, 8, operation(Bytes::new(), 0, Command::MarkSuspect(mark)));
 
     let mount =
         wire::MountBlob { to: name(1), digest: stored(7), new_repository_id: id(9), ..wire::MountBlob::default() };

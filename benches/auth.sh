@@ -62,7 +62,7 @@ once() {
   case $side in
     htpasswd) authorization=$basic ;;
     tokens)
-      answer=$(curl -fsS --retry 50 --retry-all-errors --retry-delay 0 --retry-max-time 20 -H "Authorization: $basic" \
+      answer=$(curl -fs --retry 50 --retry-all-errors --retry-delay 0 --retry-max-time 20 -H "Authorization: $basic" \
         "$url/auth/token?service=flotilla&scope=repository:bench/load:pull,push")
       authorization="Bearer $(jq -er .token <<<"$answer")"
       ;;

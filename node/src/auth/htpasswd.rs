@@ -63,7 +63,8 @@ pub struct FileError {
 }
 
 struct Users {
-    hashes: HashMap<String, String>,
+    /// Shared with the next look at a file that has not changed.
+    hashes: Arc<HashMap<String, String>>,
     /// For those who do not exist.
     stand_in: String,
     version: Version,
@@ -240,7 +241,7 @@ impl Users {
         let [salt, hash] =
             [&rand::random::<[u8; 16]>()[..], &rand::random::<[u8; 32]>()[..23]].map(|b| bcrypt::BASE_64.encode(b));
         let stand_in = format!("$2b${cost:02}${salt}{hash}");
-        Ok(Self { hashes, stand_in, version, looked: Instant::now() })
+        Ok(Self { hashes: Arc::new(hashes), stand_in, version, looked: Instant::now() })
     }
 
     fn looked_again(&self) -> Self {

@@ -9,7 +9,7 @@ mod htpasswd;
 mod policy;
 pub mod token;
 
-pub use access::{Access, NotVerified, Passwords, Realm, Signer, TokenFlaw, Tokens, Verify};
+pub use access::{Access, NotVerified, Passwords, Realm, Signer, TOKEN_PATH, TokenFlaw, Tokens, Verify};
 pub use caller::Caller;
 pub use grant::{Delete, Everything, Grant, Kind, Listing, Pull, Push, Right};
 pub use htpasswd::{FileError, Htpasswd};

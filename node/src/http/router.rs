@@ -11,7 +11,7 @@ use super::origin::{Origin, Origins};
 use super::v2::{self, endpoint::Endpoint, endpoint::PathError};
 use super::{challenge, headers, ops, token};
 use crate::{
-    auth::{Access, Caller, NotVerified, Policy},
+    auth::{Access, Caller, NotVerified, Policy, TOKEN_PATH},
     health::Health,
     lifecycle::{Lifecycle, Readiness},
     registry::{self, Registry},
@@ -400,7 +400,7 @@ fn route(head: &Parts, setup: &Setup) -> Route {
         "/" => Route::Root,
         "/livez" => Route::Probe("/livez"),
         "/readyz" => Route::Probe("/readyz"),
-        "/auth/token" if inner.is_some() && setup.access.issuer().is_some() => Route::Token,
+        TOKEN_PATH if inner.is_some() && setup.access.issuer().is_some() => Route::Token,
         path if inner.is_some() => match Endpoint::parse(path) {
             Ok(endpoint) => Route::Endpoint(endpoint),
             // To a reader, what cannot be a tag is a manifest that does not exist.

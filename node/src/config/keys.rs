@@ -163,6 +163,10 @@ pub(super) const KEYS: &[Key] = &[
         "collection pauses when more would go in a day: share and size; default `10%,50GiB`; or `off`",
     ),
     honoured("gc.rate", "blobs that collection takes on in a second; default `1000`"),
+    honoured(
+        "gc.rehash",
+        "stored blobs are read again at this many bytes a second, like `10MiB`; default: they are not",
+    ),
     honoured("gc.unsafedelays", "delays too short for readers and late writes are only warned of; default `false`"),
     honoured("storage.filesystem.rootdirectory", "directory of the blobs; default `/var/lib/registry`"),
     ignored("storage.filesystem.maxthreads", "file work is bounded by the runtime"),

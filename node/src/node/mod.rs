@@ -182,8 +182,9 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     supervisor.run(GcSettings::new(metadata.clone(), delays(&node.config.gc)), REAP_INTERVAL);
     supervisor.run(UploadReaper::new(metadata.clone()), REAP_INTERVAL);
     node.warn_of_hazards();
-    let (blobs, rate, share) = (node.blobs.clone(), node.config.gc.rate, share_of(node.raft.clone()));
-    gc::run(&supervisor, &gc::Setup { metadata, blobs, rate, share, metrics: gc_figures });
+    let Gc { rate, rehash, .. } = node.config.gc;
+    let (blobs, share) = (node.blobs.clone(), share_of(node.raft.clone()));
+    gc::run(&supervisor, &gc::Setup { metadata, blobs, rate, rehash, share, metrics: gc_figures });
     let result = node.serve(accepting).await;
     access_log.flush(FLUSH_MAX);
     if let Some(audit) = audit {

@@ -10,6 +10,7 @@ mod drain;
 mod manifests;
 mod metrics;
 mod pace;
+mod rehash;
 mod scrub;
 mod share;
 mod start_deletes;
@@ -53,6 +54,8 @@ pub struct Setup {
     pub blobs: Arc<dyn BlobStore>,
     /// `gc.rate`: blobs a second.
     pub rate: usize,
+    /// `gc.rehash`: bytes a second that are read again; `None`: none.
+    pub rehash: Option<u64>,
     /// This node's share of the deletes, now.
     pub share: ShareOf,
     /// Their figures.
@@ -69,6 +72,9 @@ pub fn run(supervisor: &Supervisor, setup: &Setup) {
     supervisor.run(delete::Delete::new(setup.clone()), INTERVAL);
     supervisor.run(sweep::Sweep::new(setup.clone()), INTERVAL);
     supervisor.run(scrub::Scrub::new(setup.clone()), SCRUB_INTERVAL);
+    if let Some(bytes_per_second) = setup.rehash {
+        supervisor.run(rehash::Rehash::new(setup.clone(), bytes_per_second), SCRUB_INTERVAL);
+    }
 }
 
 impl Setup {

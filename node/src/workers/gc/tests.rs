@@ -222,30 +222,24 @@ async fn a_blob_whose_object_is_missing_twice_is_suspect_and_heals_by_a_push() {
     let mut world = World::new().await;
     let (lost, kept) = (world.push("lost").await, world.push("kept").await);
     world.put_manifest("v1", &[lost, kept]);
-    let suspect = |world: &World, digest| world.view().blob_anywhere(&digest).unwrap().unwrap().suspect;
-    let key = world.keys().into_iter().find(|key| {
-        let view = world.view();
-        let list = view.blob_anywhere(&lost).unwrap().unwrap().segment_list;
-        view.segments(&list, 1).unwrap()[0].key == key.as_str()
-    });
-    world.store.memory.delete(vec![key.unwrap()]).await;
+    world.store.memory.delete(vec![world.key_of(&lost)]).await;
     let stop = CancellationToken::new();
     world.workers.scrub.pass(&stop).await.unwrap();
     tokio::time::advance(Duration::from_secs(59)).await;
     world.workers.scrub.pass(&stop).await.unwrap();
-    assert!(!suspect(&world, lost), "one miss is none");
+    assert!(!world.is_suspect(&lost), "one miss is none");
     tokio::time::advance(Duration::from_secs(2)).await;
     world.store.blind.store(true, Relaxed);
     assert!(world.workers.scrub.pass(&stop).await.is_err());
-    assert!(!suspect(&world, lost), "a refusal is no miss");
+    assert!(!world.is_suspect(&lost), "a refusal is no miss");
     world.store.blind.store(false, Relaxed);
     assert_eq!(world.workers.scrub.pass(&stop).await.unwrap().done, 1);
-    assert!(suspect(&world, lost) && !suspect(&world, kept));
+    assert!(world.is_suspect(&lost) && !world.is_suspect(&kept));
     world.push("lost").await;
-    assert!(!suspect(&world, lost));
+    assert!(!world.is_suspect(&lost));
     tokio::time::advance(Duration::from_secs(120)).await;
     assert_eq!(world.workers.scrub.pass(&stop).await.unwrap().done, 0);
-    assert!(!suspect(&world, lost));
+    assert!(!world.is_suspect(&lost));
 }
 
 #[tokio::test]
@@ -267,4 +261,21 @@ async fn the_walk_deletes_what_came_after_its_hour_was_swept_and_nothing_else() 
     world.workers.scrub.pass(&CancellationToken::new()).await.unwrap();
     expected.sort();
     assert_eq!(world.keys(), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blob_whose_bytes_are_others_by_two_readings_is_suspect_and_the_rest_is_not() {
+    let world = World::new().await;
+    let (damaged, kept, gone) = (world.push("damaged").await, world.push("kept").await, world.push("gone").await);
+    let key = world.key_of(&damaged);
+    world.store.memory.delete(vec![key.clone(), world.key_of(&gone)]).await;
+    let mut writer = world.store.writer(key).await.unwrap();
+    writer.write("DAMAGED".into()).await.unwrap();
+    writer.finish().await.unwrap();
+    let mut rehash = rehash::Rehash::new(world.setup.clone(), 1 << 20);
+    let began = Instant::now();
+    // To the end from where it began, and once more from the beginning.
+    assert_eq!(passes(&mut rehash).await + passes(&mut rehash).await, 2);
+    assert!(began.elapsed() >= Duration::from_secs(120), "two readings, a minute apart");
+    assert!(world.is_suspect(&damaged) && world.is_suspect(&gone) && !world.is_suspect(&kept));
 }

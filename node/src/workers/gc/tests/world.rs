@@ -197,7 +197,7 @@ pub(crate) async fn settle(metadata: Arc<dyn MetadataStore>, blobs: Arc<dyn Blob
 
 pub(super) fn setup(metadata: Arc<dyn MetadataStore>, blobs: Arc<dyn BlobStore>, index: usize, of: usize) -> Setup {
     let share: ShareOf = Arc::new(move || Some(Share { index, of, leads: index == 0 }));
-    Setup { metadata, blobs, rate: usize::MAX, share, metrics: Metrics::default() }
+    Setup { metadata, blobs, rate: usize::MAX, rehash: None, share, metrics: Metrics::default() }
 }
 
 pub(super) fn digest(bytes: &[u8]) -> Digest {
@@ -250,6 +250,17 @@ impl World {
         }));
         assert!(matches!(outcome, Outcome::ManifestPut(_)), "{outcome:?}");
         manifest
+    }
+
+    /// The first segment of a blob.
+    pub(super) fn key_of(&self, digest: &Digest) -> Key {
+        let view = self.view();
+        let list = view.blob_anywhere(digest).expect("read").expect("a blob").segment_list;
+        view.segments(&list, 1).expect("read")[0].key.parse().expect("a key")
+    }
+
+    pub(super) fn is_suspect(&self, digest: &Digest) -> bool {
+        self.view().blob_anywhere(digest).expect("read").expect("a blob").suspect
     }
 
     pub(super) fn advance(&self, time: Duration) {

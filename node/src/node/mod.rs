@@ -22,7 +22,7 @@ use crate::{
     registry::{LayerUrls, Registry, Settings},
     telemetry,
     workers::{
-        Supervisor,
+        Supervisor, Worker,
         gc::{self, Share, ShareOf},
         gc_settings::GcSettings,
         token_keys::{self, TokenKeys},
@@ -165,6 +165,13 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         limits,
         audit: audit.clone(),
     });
+    let mut settings_of_gc = GcSettings::new(metadata.clone(), delays(&node.config.gc));
+    if node.raft.is_leader()
+        && let Err(error) = settings_of_gc.pass(node.lifecycle.draining()).await
+    {
+        // Leases that begin before the worker's first pass would have the delays of before.
+        warn!("the delays of collection are not set yet: {error:#}");
+    }
     let public = public.listen()?;
     info!("serving on {public}");
     let requests = node.lifecycle.clone();
@@ -179,7 +186,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         front.clone().handle_detached(request, requests.clone())
     });
     let accepting = node.lifecycle.spawn(serve);
-    supervisor.run(GcSettings::new(metadata.clone(), delays(&node.config.gc)), REAP_INTERVAL);
+    supervisor.run(settings_of_gc, REAP_INTERVAL);
     supervisor.run(UploadReaper::new(metadata.clone()), REAP_INTERVAL);
     node.warn_of_hazards();
     let Gc { rate, rehash, .. } = node.config.gc;

@@ -1,6 +1,6 @@
 //! What every store keeps. Each step is a sentence of the trait's documentation.
 
-use super::{BlobStore, Error, Key};
+use super::{BlobStore, Error, Key, Page};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, future::join_all};
 use std::{
@@ -70,6 +70,7 @@ pub async fn run(store: &dyn BlobStore) {
     what_is_not_finished_is_not_there(store).await;
     writers_do_not_disturb_each_other(store).await;
     deletes_repeat(store).await;
+    listings_name_what_is_there(store).await;
     the_marker_is_kept(store).await;
     assert!(!store.describe().is_empty());
     assert!(!store.holds_distribution_layout().await.unwrap());
@@ -133,6 +134,48 @@ async fn deletes_repeat(store: &dyn BlobStore) {
     assert_eq!(get(store, &other, 0..9).await.unwrap(), b"other");
     delete(store, &[other]).await;
     delete(store, &[]).await;
+}
+
+async fn listings_name_what_is_there(store: &dyn BlobStore) {
+    let in_hour = |hour, n| Key::new("listed", "i1", hour, "session", "boot", n).unwrap();
+    let mut keys: Vec<Key> = (0..1_003).map(|n| in_hour(1, n)).collect();
+    let others: Vec<Key> = [0, 2, 10, 11, 100].map(|hour| in_hour(hour, 1)).into();
+    for keys in [&keys, &others] {
+        for some in keys.chunks(50) {
+            join_all(some.iter().map(|key| put(store, key, b"four"))).await;
+        }
+    }
+    keys.sort();
+    let prefix = Key::hour_prefix("listed", "i1", 1);
+    let (mut found, mut after) = (Vec::new(), None::<String>);
+    loop {
+        let page = store.list(&prefix, after.as_deref()).await.unwrap();
+        assert!(page.objects.len() <= 1_000 && page.objects.iter().all(|object| object.length == 4));
+        found.extend(page.objects.into_iter().map(|object| object.key));
+        after = found.last().cloned();
+        if !page.more {
+            break;
+        }
+    }
+    assert!(found.iter().map(String::as_str).eq(keys.iter().map(Key::as_str)), "{} of {}", found.len(), keys.len());
+    let page = store.list(&prefix, Some(keys[998].as_str())).await.unwrap();
+    assert_eq!((page.objects.len(), page.more), (4, false));
+    // After any text, also one that is no key.
+    let page = store.list(&Key::prefix("listed", "i1"), Some("listed/i1/10")).await.unwrap();
+    let named: Vec<_> = page.objects.iter().map(|object| object.key.as_str()).collect();
+    let mut expected: Vec<_> = others.iter().map(Key::as_str).filter(|key| *key > "listed/i1/10").collect();
+    expected.sort_unstable();
+    expected.retain(|key| !key.starts_with("listed/i1/1/"));
+    assert_eq!(named, expected);
+    assert_eq!(store.list("listed/i1/3/", None).await.unwrap(), Page::default());
+    assert_eq!(store.uploads(&prefix).await.unwrap(), []);
+    keys.extend(others);
+    for some in keys.chunks(1_000) {
+        delete(store, some).await;
+    }
+    store.tidy(&prefix).await.unwrap();
+    store.tidy("listed/i1/3/").await.unwrap();
+    assert_eq!(store.list("listed/", None).await.unwrap(), Page::default());
 }
 
 async fn the_marker_is_kept(store: &dyn BlobStore) {

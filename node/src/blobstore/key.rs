@@ -34,6 +34,21 @@ impl Key {
         format!("{cluster_id}/{incarnation}/{hour}/{shard:02x}/{name}").parse()
     }
 
+    /// With what all keys of a store begin.
+    pub fn prefix(cluster_id: &str, incarnation: &str) -> String {
+        format!("{cluster_id}/{incarnation}/")
+    }
+
+    /// With what all keys of an hour's sessions begin.
+    pub fn hour_prefix(cluster_id: &str, incarnation: &str, hour: u64) -> String {
+        format!("{cluster_id}/{incarnation}/{hour}/")
+    }
+
+    /// The hour in which its session was opened.
+    pub fn hour(&self) -> u64 {
+        self.0.split('/').nth(2).and_then(|hour| hour.parse().ok()).expect("checked when it was made")
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -78,7 +93,9 @@ mod tests {
     #[test]
     fn a_minted_key_parses_to_itself() {
         let key = Key::new("c1", "i-1", 42, "0198-aa", "boot_7", 3).unwrap();
-        assert!(key.as_str().starts_with("c1/i-1/42/"));
+        assert!(key.as_str().starts_with(&Key::hour_prefix("c1", "i-1", 42)));
+        assert!(key.as_str().starts_with(&Key::prefix("c1", "i-1")));
+        assert_eq!(key.hour(), 42);
         assert!(key.as_str().ends_with("/0198-aa-boot_7-3"));
         assert_eq!(key.to_string().parse::<Key>(), Ok(key));
     }

@@ -1,6 +1,6 @@
 //! Objects in memory, for tests.
 
-use super::{BlobStore, ByteStream, Deleted, Error, Key, ObjectWriter};
+use super::{BlobStore, ByteStream, Deleted, Error, Key, Listed, ObjectWriter, Page, Upload};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
@@ -18,6 +18,9 @@ pub struct Memory(Arc<Mutex<Objects>>);
 #[derive(Debug, Default)]
 struct Objects {
     objects: BTreeMap<Key, Bytes>,
+    /// Writes that run, or were left.
+    uploads: BTreeMap<u64, Key>,
+    uploads_begun: u64,
     marker: Option<Bytes>,
 }
 
@@ -37,6 +40,9 @@ impl Memory {
     }
 }
 
+/// Objects of one listing.
+const PAGE: usize = 1_000;
+
 /// The part of an object of `length` bytes that `range` names.
 fn clamp(range: &Range<u64>, length: usize) -> Range<usize> {
     let within = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(length);
@@ -47,7 +53,12 @@ fn clamp(range: &Range<u64>, length: usize) -> Range<usize> {
 #[async_trait]
 impl BlobStore for Memory {
     async fn writer(&self, key: Key) -> Result<Box<dyn ObjectWriter>, Error> {
-        Ok(Box::new(Writer { store: self.clone(), key, bytes: BytesMut::new() }))
+        let mut held = self.lock();
+        held.uploads_begun += 1;
+        let id = held.uploads_begun;
+        held.uploads.insert(id, key.clone());
+        drop(held);
+        Ok(Box::new(Writer { store: self.clone(), id, key, bytes: BytesMut::new() }))
     }
 
     async fn read(&self, key: &Key, range: Range<u64>) -> Result<ByteStream, Error> {
@@ -68,6 +79,40 @@ impl BlobStore for Memory {
             Deleted { key, result: Ok(()) }
         };
         keys.into_iter().map(delete).collect()
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Page, Error> {
+        let held = self.lock();
+        let listed = |(key, object): (&Key, &Bytes)| Listed { key: key.to_string(), length: object.len() as u64 };
+        let found = held
+            .objects
+            .iter()
+            .filter(|(key, _)| key.as_str().starts_with(prefix) && after.is_none_or(|after| key.as_str() > after));
+        let mut objects: Vec<_> = found.take(PAGE + 1).map(listed).collect();
+        let more = objects.len() > PAGE;
+        objects.truncate(PAGE);
+        Ok(Page { objects, more })
+    }
+
+    async fn uploads(&self, prefix: &str) -> Result<Vec<Upload>, Error> {
+        let held = self.lock();
+        let found = held.uploads.iter().filter(|(_, key)| key.as_str().starts_with(prefix)).take(PAGE);
+        Ok(found.map(|(id, key)| Upload { key: key.clone(), id: id.to_string() }).collect())
+    }
+
+    async fn abort(&self, upload: &Upload) -> Result<(), Error> {
+        if let Ok(id) = upload.id.parse() {
+            self.lock().uploads.remove(&id);
+        }
+        Ok(())
+    }
+
+    async fn tidy(&self, _prefix: &str) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn hazards(&self) -> Result<Vec<String>, Error> {
+        Ok(Vec::new())
     }
 
     async fn presign(&self, _key: &Key, _life: Duration) -> Result<Option<String>, Error> {
@@ -94,6 +139,7 @@ impl BlobStore for Memory {
 
 struct Writer {
     store: Memory,
+    id: u64,
     key: Key,
     bytes: BytesMut,
 }
@@ -105,16 +151,27 @@ impl ObjectWriter for Writer {
         Ok(())
     }
 
-    async fn finish(self: Box<Self>) -> Result<u64, Error> {
-        let Self { store, key, bytes } = *self;
+    async fn finish(mut self: Box<Self>) -> Result<u64, Error> {
+        let (key, bytes) = (self.key.clone(), std::mem::take(&mut self.bytes));
         let length = bytes.len() as u64;
-        match store.lock().objects.insert(key.clone(), bytes.freeze()) {
+        let mut held = self.store.lock();
+        let refused = |why| Err(Error::Refused { context: format!("{key} {why}"), source: None });
+        if held.uploads.remove(&self.id).is_none() {
+            return refused("was aborted");
+        }
+        match held.objects.insert(key.clone(), bytes.freeze()) {
             None => Ok(length),
-            Some(_) => Err(Error::Refused { context: format!("{key} was written before"), source: None }),
+            Some(_) => refused("was written before"),
         }
     }
 
     async fn abort(self: Box<Self>) {}
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.store.lock().uploads.remove(&self.id);
+    }
 }
 
 #[cfg(test)]

@@ -72,6 +72,33 @@ pub struct Deleted {
     pub result: Result<(), Error>,
 }
 
+/// An object that the store lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its key. Not parsed: under a prefix of ours there may be what we did not write.
+    pub key: String,
+    /// Its length in bytes.
+    pub length: u64,
+}
+
+/// Objects of one listing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// At most 1,000, in byte order of their keys.
+    pub objects: Vec<Listed>,
+    /// Whether there are others after them.
+    pub more: bool,
+}
+
+/// A write that was begun and neither finished nor aborted, as the store lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upload {
+    /// The key that it would have become.
+    pub key: Key,
+    /// The store's name for it.
+    pub id: String,
+}
+
 /// Immutable objects under keys that are never reused.
 #[async_trait]
 pub trait BlobStore: Send + Sync + 'static {
@@ -86,6 +113,22 @@ pub trait BlobStore: Send + Sync + 'static {
 
     /// Deletes up to 1,000 keys; one result per key, in any order. Idempotent.
     async fn delete(&self, keys: Vec<Key>) -> Vec<Deleted>;
+
+    /// The objects whose keys begin with `prefix` (whole parts of a key, each with its slash) and come after `after`.
+    async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Page, Error>;
+
+    /// At most 1,000 writes under `prefix` that were begun and left, also by processes that are gone. A store that cannot
+    /// list them names none; such a store forgets them by itself.
+    async fn uploads(&self, prefix: &str) -> Result<Vec<Upload>, Error>;
+
+    /// Removes what a write left. Only for keys that no record names: some stores let it win over a write that finished.
+    async fn abort(&self, upload: &Upload) -> Result<(), Error>;
+
+    /// Removes what else is left of a prefix under which nothing is and nothing will be written: empty folders.
+    async fn tidy(&self, prefix: &str) -> Result<(), Error>;
+
+    /// What in the store's own settings deletes objects behind our back, as sentences for operators.
+    async fn hazards(&self) -> Result<Vec<String>, Error>;
 
     /// A URL that serves the object for `life`, if the store can do that.
     async fn presign(&self, key: &Key, life: Duration) -> Result<Option<String>, Error>;

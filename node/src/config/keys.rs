@@ -153,11 +153,7 @@ pub(super) const KEYS: &[Key] = &[
     honoured("limits.connections", "open connections; more are answered 503 and closed; default `20000`"),
     honoured("limits.requests", "requests at once; more are answered 503; default `4096`"),
     honoured("limits.bodyprogress", "a client that sends or takes less than 1 KiB in it is given up; default `60s`"),
-    honoured(
-        "gc.grace",
-        "what nothing references, and what was deleted, stays this long (so far for ever: what collects it is not built yet); \
-         default `24h`",
-    ),
+    honoured("gc.grace", "what nothing references, and what was deleted, stays this long; default `24h`"),
     honoured("gc.promise", "what a client is told exists stays this long; less than `grace`; default `12h`"),
     honoured("gc.deletedelay", "between the end of a blob and that of its objects in the store; default `24h`"),
     honoured("gc.sweepdelay", "between an hour's last upload and the search for what it left; default `48h`"),
@@ -167,6 +163,10 @@ pub(super) const KEYS: &[Key] = &[
         "collection pauses when more would go in a day: share and size; default `10%,50GiB`; or `off`",
     ),
     honoured("gc.rate", "blobs that collection takes on in a second; default `1000`"),
+    honoured(
+        "gc.rehash",
+        "stored blobs are read again at this many bytes a second, like `10MiB`; default: they are not",
+    ),
     honoured("gc.unsafedelays", "delays too short for readers and late writes are only warned of; default `false`"),
     honoured("storage.filesystem.rootdirectory", "directory of the blobs; default `/var/lib/registry`"),
     ignored("storage.filesystem.maxthreads", "file work is bounded by the runtime"),

@@ -220,6 +220,8 @@ pub struct Gc {
     pub breaker_floor: u64,
     /// `rate`: blobs a second
     pub rate: usize,
+    /// `rehash`: bytes a second; absent: stored blobs are not read again
+    pub rehash: Option<u64>,
     /// `unsafedelays`
     pub unsafe_delays: bool,
 }
@@ -236,6 +238,7 @@ impl Default for Gc {
             breaker_permille: 100,
             breaker_floor: 50 << 30,
             rate: 1_000,
+            rehash: None,
             unsafe_delays: false,
         }
     }

@@ -1,5 +1,7 @@
 //! Typed reads over one consistent view of the state. Each costs what it answers, whatever the registry's size.
 
+mod space;
+
 use super::Error;
 use super::state::keys::{self, Table, key, prefix_end, queued, segment, split_timed, timed};
 use super::state::records::{damaged, decode, get, scan};

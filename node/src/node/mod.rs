@@ -22,7 +22,8 @@ use crate::{
     registry::{LayerUrls, Registry, Settings},
     telemetry,
     workers::{
-        Supervisor,
+        Supervisor, Worker,
+        gc::{self, Share, ShareOf},
         gc_settings::GcSettings,
         token_keys::{self, TokenKeys},
         upload_reaper::UploadReaper,
@@ -37,9 +38,9 @@ use tokio::{
     task::{JoinHandle, JoinSet},
     time::Instant,
 };
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-/// How often expired sessions and dead objects are looked for.
+/// How often expired sessions are looked for, and delays compared.
 const REAP_INTERVAL: Duration = Duration::from_secs(5);
 /// A node of a cluster goes on serving for this share of the drain time, at most [`LEAD_MAX`], after it said that it is not
 /// ready, so that balancers notice before its port closes.
@@ -101,6 +102,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         Arc::new(move || raft.is_leader())
     };
     let supervisor = Supervisor::new(lifecycle.clone(), leads.clone(), &mut figures);
+    let gc_figures = gc::Metrics::register(&mut figures);
     let figures = Arc::new(figures);
 
     // Not tracked: they serve until the very end, and end with this function.
@@ -163,6 +165,13 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         limits,
         audit: audit.clone(),
     });
+    let mut settings_of_gc = GcSettings::new(metadata.clone(), delays(&node.config.gc));
+    if node.raft.is_leader()
+        && let Err(error) = settings_of_gc.pass(node.lifecycle.draining()).await
+    {
+        // Leases that begin before the worker's first pass would have the delays of before.
+        warn!("the delays of collection are not set yet: {error:#}");
+    }
     let public = public.listen()?;
     info!("serving on {public}");
     let requests = node.lifecycle.clone();
@@ -177,8 +186,12 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         front.clone().handle_detached(request, requests.clone())
     });
     let accepting = node.lifecycle.spawn(serve);
-    supervisor.run(GcSettings::new(metadata.clone(), delays(&node.config.gc)), REAP_INTERVAL);
-    supervisor.run(UploadReaper::new(metadata, node.blobs.clone()), REAP_INTERVAL);
+    supervisor.run(settings_of_gc, REAP_INTERVAL);
+    supervisor.run(UploadReaper::new(metadata.clone()), REAP_INTERVAL);
+    node.warn_of_hazards();
+    let Gc { rate, rehash, .. } = node.config.gc;
+    let (blobs, share) = (node.blobs.clone(), share_of(node.raft.clone()));
+    gc::run(&supervisor, &gc::Setup { metadata, blobs, rate, rehash, share, metrics: gc_figures });
     let result = node.serve(accepting).await;
     access_log.flush(FLUSH_MAX);
     if let Some(audit) = audit {
@@ -202,6 +215,14 @@ fn delays(gc: &Gc) -> wire::GcDelays {
     }
 }
 
+/// A node's share of the objects to delete, by its place among the members.
+fn share_of(raft: Arc<RaftStore>) -> ShareOf {
+    Arc::new(move || {
+        let status = raft.status();
+        Share::among(status.node_id?, status.nodes.iter().map(|node| node.id), raft.is_leader())
+    })
+}
+
 /// What start, watch and stop share.
 struct Node {
     config: Config,
@@ -222,6 +243,8 @@ impl Node {
             layer_urls: LayerUrls { allow: validation.allowed_urls.clone(), deny: validation.denied_urls.clone() },
             upload_age: storage.upload_age,
             upload_idle: defaults.upload_idle.min(storage.upload_age),
+            // Half of what `gc.sweepdelay` is checked against: the first look is a little older than the upload.
+            freshness: defaults.freshness.min(gc.sweep_delay / 8),
             // Delays too short for these, which only tests set, bound them.
             degraded_age: defaults.degraded_age.min(gc.grace.saturating_sub(gc.promise)),
             url_life: defaults.url_life.min(gc.delete_delay),
@@ -229,6 +252,17 @@ impl Node {
             tags_page: pages.tags,
             ..defaults
         }
+    }
+
+    /// Says, beside the start, what in the store's settings would delete blobs. A store that does not tell is no news.
+    fn warn_of_hazards(&self) {
+        let blobs = self.blobs.clone();
+        self.lifecycle.spawn(async move {
+            match blobs.hazards().await {
+                Ok(hazards) => hazards.iter().for_each(|hazard| warn!("blobs will be lost: {hazard}")),
+                Err(error) => debug!("the store does not tell its life cycle rules: {error}"),
+            }
+        });
     }
 
     fn say(&self, readiness: Readiness) {

@@ -47,6 +47,8 @@ pub struct Settings {
     pub upload_idle: Duration,
     /// The longest pause inside a request body; then it counts as ended early.
     pub body_idle: Duration,
+    /// Bytes are written to the store only for a session that was seen open so recently.
+    pub freshness: Duration,
     /// How long a request waits for a leader, and for its answer after the last body byte.
     pub patience: Duration,
     /// How long a read by digest waits for a leader before it is answered from local state.
@@ -74,6 +76,7 @@ impl Default for Settings {
             upload_age: hours(7 * 24),
             upload_idle: hours(6),
             body_idle: Duration::from_secs(300),
+            freshness: Duration::from_secs(15),
             patience: Duration::from_secs(20),
             degraded_patience: Duration::from_secs(2),
             degraded_age: hours(4),

@@ -53,12 +53,14 @@ impl Registry {
     ) -> Result<(), Error> {
         let began = Instant::now();
         let mut touched = began;
+        let mut seen = began; // whoever made `session` passed a barrier just before
         while let Some(bytes) = self.next(body).await? {
             received.length += bytes.len() as u64;
             if let Some(expected) = expected.filter(|expected| received.length > *expected) {
                 return Err(Error::SizeMismatch { expected, actual: received.length });
             }
             received.hasher.update(&bytes);
+            self.still_open(session, &mut seen).await?;
             if received.object.is_none() {
                 let key = self.mint(session)?;
                 let writer = self.0.blobs.writer(key.clone()).await?;
@@ -75,12 +77,27 @@ impl Registry {
                 return Err(Error::BodyIncomplete("the request took more than 20 hours".into()));
             }
         }
+        self.still_open(session, &mut seen).await?;
         match expected {
             Some(expected) if expected != received.length => {
                 Err(Error::SizeMismatch { expected, actual: received.length })
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Nothing is written to the store for a session that may have ended long ago, as after a pause of this process: the
+    /// sweep has looked for its objects by then, and nobody would ever delete what came later.
+    async fn still_open(&self, session: &Session, seen: &mut Instant) -> Result<(), Error> {
+        if seen.elapsed() < self.0.settings.freshness {
+            return Ok(());
+        }
+        let began = Instant::now();
+        if self.view().await?.session(session.id.as_bytes())?.is_none() {
+            return Err(Error::UploadUnknown(session.id));
+        }
+        *seen = began;
+        Ok(())
     }
 
     /// The next bytes, never none of them.
@@ -113,6 +130,53 @@ impl Registry {
         let deadline = Instant::now() + self.0.settings.degraded_patience;
         if let Err(error) = self.0.metadata.propose(command, deadline).await {
             debug!(upload.id = %session.id, %error, "could not renew the upload's lease");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        auth::{Caller, Policy},
+        blobstore::memory::Memory,
+        lifecycle::Lifecycle,
+        metadata::local::LocalStore,
+        registry::{Chunk, Settings},
+    };
+    use flotilla_proto::oci::Algorithm;
+    use futures_util::stream;
+    use std::{sync::Arc, time::Duration};
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_pause_nothing_is_written_for_a_session_that_ended_meanwhile() {
+        for ends in [false, true] {
+            let (metadata, blobs) = (Arc::new(LocalStore::new()), Arc::new(Memory::new()));
+            let (cluster_id, incarnation, token) = ("c".to_owned(), "i".to_owned(), "t".to_owned());
+            let store = wire::CreateStore { cluster_id, incarnation, token };
+            metadata.apply(Command::CreateStore(store)).unwrap();
+            let registry = Registry::new(metadata, blobs.clone(), Lifecycle::new(), Settings::default());
+            let name = "team/app".parse().unwrap();
+            let grant = || Policy::open().grant(&Caller::Anonymous, &name).unwrap();
+            let upload = registry.open_upload(&grant(), Algorithm::Sha256).await.unwrap();
+            let pause = {
+                let (registry, grant) = (registry.clone(), grant());
+                async move {
+                    tokio::time::advance(Duration::from_secs(3_600)).await;
+                    if ends {
+                        registry.cancel_upload(&grant, upload.id).await.unwrap();
+                    }
+                    Ok(Bytes::from_static(b"after"))
+                }
+            };
+            let before = stream::iter([Ok(Bytes::from_static(b"before"))]);
+            let body = before.chain(stream::once(pause)).boxed();
+            let written = registry.write_chunk(&grant(), upload.id, Chunk { body, length: None, range: None }).await;
+            match ends {
+                true => assert!(matches!(written, Err(Error::UploadUnknown(id)) if id == upload.id)),
+                false => assert_eq!(written.unwrap().offset, 11),
+            }
+            assert_eq!(blobs.keys().len(), usize::from(!ends));
         }
     }
 }

@@ -4,6 +4,7 @@
 //! stopped. It never holds state of its own between passes that matters. Read `upload_reaper` for the pattern:
 //! a pure `select`, then an effect that is safe to repeat.
 
+pub mod gc;
 pub mod gc_settings;
 mod metrics;
 mod supervisor;

@@ -5,11 +5,12 @@
 
 mod direct;
 mod durable;
+mod list;
 mod pieces;
 mod reader;
 mod writer;
 
-use super::{BlobStore, ByteStream, Deleted, Error, Key, Metrics, ObjectWriter, Operation};
+use super::{BlobStore, ByteStream, Deleted, Error, Key, Metrics, ObjectWriter, Operation, Page, Upload};
 use crate::lifecycle::Lifecycle;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -69,11 +70,14 @@ impl Shared {
 
     /// What a file that is not there means: no such object, or no store at all.
     fn missing(&self, key: &Key) -> Error {
+        self.lost().unwrap_or_else(|| Error::NotFound { key: key.to_string() })
+    }
+
+    /// Why there is no store under the root.
+    fn lost(&self) -> Option<Error> {
         let lost = if self.marked.load(Ordering::Relaxed) { self.root.join(MARKER) } else { self.root.clone() };
-        if lost.exists() {
-            return Error::NotFound { key: key.to_string() };
-        }
-        Error::Unavailable { context: format!("{} is gone: is the directory mounted?", lost.display()), source: None }
+        let context = || format!("{} is gone: is the directory mounted?", lost.display());
+        (!lost.exists()).then(|| Error::Unavailable { context: context(), source: None })
     }
 
     fn delete(&self, key: &Key, folders: &mut BTreeSet<PathBuf>) -> Result<(), Error> {
@@ -170,6 +174,31 @@ impl BlobStore for Filesystem {
                 keys.into_iter().map(failed).collect()
             }
         }
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Page, Error> {
+        let (shared, prefix, after) = (self.0.clone(), prefix.to_owned(), after.map(str::to_owned));
+        let listed = blocking(move || shared.list(&prefix, after.as_deref()));
+        self.0.metrics.time(Operation::List, listed).await
+    }
+
+    async fn uploads(&self, prefix: &str) -> Result<Vec<Upload>, Error> {
+        let (shared, prefix) = (self.0.clone(), prefix.to_owned());
+        self.0.metrics.time(Operation::List, blocking(move || shared.temporaries(&prefix))).await
+    }
+
+    async fn abort(&self, upload: &Upload) -> Result<(), Error> {
+        let (shared, key) = (self.0.clone(), upload.key.clone());
+        self.0.metrics.time(Operation::Abort, blocking(move || shared.remove_temporary(&key))).await
+    }
+
+    async fn tidy(&self, prefix: &str) -> Result<(), Error> {
+        let (shared, prefix) = (self.0.clone(), prefix.to_owned());
+        blocking(move || shared.tidy(&prefix)).await
+    }
+
+    async fn hazards(&self) -> Result<Vec<String>, Error> {
+        Ok(Vec::new())
     }
 
     async fn presign(&self, _key: &Key, _life: Duration) -> Result<Option<String>, Error> {

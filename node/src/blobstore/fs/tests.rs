@@ -40,6 +40,39 @@ async fn a_key_is_written_once() {
 }
 
 #[tokio::test]
+async fn a_temporary_that_a_dead_process_left_is_listed_and_removed_with_its_folders() {
+    let root = tempfile::tempdir().unwrap();
+    let store = store(root.path()).await;
+    let (kept, left) = (contract::key(), contract::key());
+    contract::put(&store, &kept, b"kept").await;
+    let folder = root.path().join("store").join(left.as_str());
+    fs::create_dir_all(folder.parent().unwrap()).unwrap();
+    fs::write(format!("{}.tmp", folder.display()), b"half").unwrap();
+    let empty = root.path().join("store/contract/i1/8/aa");
+    fs::create_dir_all(&empty).unwrap();
+    let found = store.uploads("contract/i1/7/").await.unwrap();
+    assert_eq!(found, [Upload { key: left, id: String::new() }]);
+    assert_eq!(store.list("contract/i1/7/", None).await.unwrap().objects.len(), 1, "a temporary is no object");
+    store.abort(&found[0]).await.unwrap();
+    store.abort(&found[0]).await.unwrap();
+    assert_eq!(store.uploads("contract/i1/7/").await.unwrap(), []);
+    store.tidy("contract/i1/8/").await.unwrap();
+    assert!(!empty.parent().unwrap().exists());
+    store.tidy("contract/i1/7/").await.unwrap();
+    assert_eq!(contract::get(&store, &kept, 0..9).await.unwrap(), b"kept");
+}
+
+#[tokio::test]
+async fn a_directory_that_went_away_lists_nothing_wrongly() {
+    let root = tempfile::tempdir().unwrap();
+    let store = store(root.path()).await;
+    store.write_marker(Bytes::from_static(b"{}")).await.unwrap();
+    fs::remove_file(root.path().join("store").join(MARKER)).unwrap();
+    assert!(matches!(store.list("c/i/", None).await, Err(Error::Unavailable { .. })));
+    assert!(matches!(store.uploads("c/i/").await, Err(Error::Unavailable { .. })));
+}
+
+#[tokio::test]
 async fn a_directory_that_went_away_loses_no_objects() {
     let root = tempfile::tempdir().unwrap();
     let store = store(root.path()).await;

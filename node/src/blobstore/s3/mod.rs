@@ -1,16 +1,17 @@
 //! Objects in an S3-compatible bucket.
 //!
 //! Relies only on: strong read-after-write of one key, complete-multipart that checks ETags, idempotent deletes, ranged and
-//! presigned GET. Never on conditional writes, the order of lists, a repeatable complete or a final abort.
+//! presigned GET. Never on conditional writes, a repeatable complete or a final abort. Lists are in byte order: that is checked.
 //! Read `writer` next.
 
 mod body;
 mod client;
 mod error;
+mod list;
 mod reader;
 mod writer;
 
-use super::{BlobStore, Budget, ByteStream, Deleted, Error, Key, Metrics, ObjectWriter, Operation};
+use super::{BlobStore, Budget, ByteStream, Deleted, Error, Key, Metrics, ObjectWriter, Operation, Page, Upload};
 use crate::{config, lifecycle::Lifecycle};
 use async_trait::async_trait;
 use aws_sdk_s3::{
@@ -214,6 +215,26 @@ impl BlobStore for S3 {
             deleted.extend(self.0.delete_batch(batch.to_vec()).await);
         }
         deleted
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Page, Error> {
+        self.0.list(prefix, after).await
+    }
+
+    async fn uploads(&self, prefix: &str) -> Result<Vec<Upload>, Error> {
+        self.0.uploads(prefix).await
+    }
+
+    async fn abort(&self, upload: &Upload) -> Result<(), Error> {
+        self.0.abort(upload).await
+    }
+
+    async fn tidy(&self, _prefix: &str) -> Result<(), Error> {
+        Ok(()) // a bucket has no folders
+    }
+
+    async fn hazards(&self) -> Result<Vec<String>, Error> {
+        self.0.hazards().await
     }
 
     async fn presign(&self, key: &Key, life: Duration) -> Result<Option<String>, Error> {

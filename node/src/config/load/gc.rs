@@ -39,6 +39,7 @@ impl Reader {
             breaker_permille,
             breaker_floor,
             rate: self.count("gc.rate", default.rate),
+            rehash: self.rehash(),
             unsafe_delays: self.boolean("gc.unsafedelays", false),
         };
         let delays =
@@ -62,6 +63,16 @@ impl Reader {
             }
         }
         gc
+    }
+
+    /// `10MiB`, or `off`.
+    fn rehash(&self) -> Option<u64> {
+        let text = self.text("gc.rehash").filter(|text| text != "off" && text != "false")?;
+        let rate = size(&text).filter(|rate| *rate > 0);
+        if rate.is_none() {
+            self.mistake("gc.rehash", "expected a size", "write what may be read in a second, like `10MiB`, or `off`");
+        }
+        rate
     }
 
     /// `10%,50GiB`, one of both, or `off`.

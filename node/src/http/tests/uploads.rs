@@ -1,5 +1,5 @@
 use super::*;
-use crate::blobstore::{self, ByteStream, Deleted, Key, ObjectWriter};
+use crate::blobstore::{self, ByteStream, Deleted, Key, ObjectWriter, Page, Upload};
 use async_trait::async_trait;
 use std::{ops::Range, time::Duration};
 use tokio::{io::AsyncWriteExt, sync::Semaphore};
@@ -210,6 +210,26 @@ impl BlobStore for Slow {
 
     async fn delete(&self, keys: Vec<Key>) -> Vec<Deleted> {
         self.store.delete(keys).await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Page, blobstore::Error> {
+        self.store.list(prefix, after).await
+    }
+
+    async fn uploads(&self, prefix: &str) -> Result<Vec<Upload>, blobstore::Error> {
+        self.store.uploads(prefix).await
+    }
+
+    async fn abort(&self, upload: &Upload) -> Result<(), blobstore::Error> {
+        self.store.abort(upload).await
+    }
+
+    async fn tidy(&self, prefix: &str) -> Result<(), blobstore::Error> {
+        self.store.tidy(prefix).await
+    }
+
+    async fn hazards(&self) -> Result<Vec<String>, blobstore::Error> {
+        self.store.hazards().await
     }
 
     async fn presign(&self, _: &Key, _: Duration) -> Result<Option<String>, blobstore::Error> {

@@ -152,6 +152,47 @@ async fn a_signed_url_is_for_one_object_and_a_short_time() {
     assert_eq!(store.length(&key).await.unwrap(), Some(5), "the node itself goes on as before");
 }
 
+/// Leaves a multipart upload behind, as a process does that is killed.
+async fn leave_an_upload(store: &S3) -> Key {
+    let key = contract::key();
+    let created = store.0.client.create_multipart_upload().bucket(&store.0.config.bucket).key(store.0.path(&key));
+    assert!(created.send().await.unwrap().upload_id().is_some());
+    key
+}
+
+async fn uploads_that_were_left_are_listed_and_aborted(store: &S3) {
+    let key = leave_an_upload(store).await;
+    let found = store.uploads("contract/i1/7/").await.unwrap();
+    assert_eq!(found.iter().map(|upload| &upload.key).collect::<Vec<_>>(), [&key]);
+    assert_eq!(store.uploads("contract/i1/8/").await.unwrap(), []);
+    store.abort(&found[0]).await.unwrap();
+    assert_eq!(store.uploads("contract/i1/7/").await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_real_service_lists_and_aborts_uploads() {
+    let Some(store) = real().await else { return };
+    uploads_that_were_left_are_listed_and_aborted(&store).await;
+    let hazards = store.hazards().await;
+    assert!(hazards.as_ref().is_ok_and(Vec::is_empty), "{hazards:?}");
+}
+
+#[tokio::test]
+async fn a_service_in_this_process_lists_and_aborts_uploads() {
+    let (store, server, _guard) = local().await;
+    uploads_that_were_left_are_listed_and_aborted(&store).await;
+    server.seen();
+    assert!(store.hazards().await.is_err(), "a store that does not tell");
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_missing_bucket_lists_nothing_wrongly() {
+    let (store, _server, (folder, _tasks)) = local().await;
+    std::fs::remove_dir_all(folder.path().join("bucket")).unwrap();
+    assert!(matches!(store.list("c/i/", None).await, Err(Error::Refused { .. })));
+}
+
 #[tokio::test]
 async fn a_missing_bucket_is_not_a_missing_object() {
     let (store, _server, (folder, _tasks)) = local().await;

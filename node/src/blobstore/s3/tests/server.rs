@@ -34,6 +34,8 @@ pub(super) struct Server {
     service: S3Service,
     faults: Arc<Mutex<Vec<(Kind, Fault)>>>,
     seen: Arc<Mutex<Vec<String>>>,
+    /// Multipart uploads that run, as path and id: the service itself cannot list them.
+    uploads: Arc<Mutex<Vec<(String, String)>>>,
     pub(super) endpoint: String,
 }
 
@@ -47,8 +49,8 @@ impl Server {
         builder.set_auth(s3s::auth::SimpleAuth::from_single("id", "secret"));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let (faults, seen) = (Arc::default(), Arc::default());
-        let server = Self { service: builder.build(), faults, seen, endpoint };
+        let (faults, seen, uploads) = (Arc::default(), Arc::default(), Arc::default());
+        let server = Self { service: builder.build(), faults, seen, uploads, endpoint };
         let serving = server.clone();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
@@ -79,6 +81,8 @@ impl Server {
 
     fn answer(self, request: Request<Incoming>) -> BoxFuture<'static, io::Result<Response<Body>>> {
         let query = request.uri().query().unwrap_or_default().to_owned();
+        let path = request.uri().path().trim_start_matches("/bucket/").to_owned();
+        let method = request.method().clone();
         self.seen.lock().unwrap().push(format!("{} {query}", request.method()));
         let fault = {
             let mut faults = self.faults.lock().unwrap();
@@ -101,12 +105,27 @@ impl Server {
                 }
                 Some(Fault::LostAnswer | Fault::Truncated) | None => {}
             }
+            if method == Method::GET && ["", "/bucket"].contains(&path.as_str()) && query.contains("uploads") {
+                return Ok(xml(self.list_uploads(&query)));
+            }
             let answer = self
                 .service
                 .call(request.map(s3s::Body::from))
                 .await
                 .map_err(|error| io::Error::other(format!("{error:?}")))?;
             let (head, body) = answer.into_parts();
+            if method == Method::POST && query.contains("uploads") && head.status.is_success() {
+                let whole =
+                    BodyExt::collect(body).await.map_err(|error| io::Error::other(error.to_string()))?.to_bytes();
+                let text = String::from_utf8_lossy(&whole);
+                let id = text.split("<UploadId>").nth(1).and_then(|rest| rest.split('<').next()).unwrap_or_default();
+                self.uploads.lock().unwrap().push((path, id.to_owned()));
+                let body = Full::new(whole).map_err(|never| match never {}).boxed_unsync();
+                return Ok(Response::from_parts(head, body));
+            }
+            if [Method::POST, Method::DELETE].contains(&method) && head.status.is_success() {
+                self.uploads.lock().unwrap().retain(|(_, id)| !query.contains(&format!("uploadId={id}")));
+            }
             match fault {
                 Some(Fault::LostAnswer) => {
                     BodyExt::collect(body).await.map_err(|error| io::Error::other(error.to_string()))?;
@@ -126,4 +145,19 @@ impl Server {
         }
         .boxed()
     }
+
+    fn list_uploads(&self, query: &str) -> String {
+        let prefix = query.split('&').find_map(|pair| pair.strip_prefix("prefix=")).unwrap_or_default();
+        let prefix = prefix.replace("%2F", "/");
+        let uploads = self.uploads.lock().unwrap();
+        let named = uploads.iter().filter(|(path, _)| path.starts_with(&prefix));
+        let named = named.map(|(path, id)| format!("<Upload><Key>{path}</Key><UploadId>{id}</UploadId></Upload>"));
+        let named: String = named.collect();
+        format!("<ListMultipartUploadsResult><Bucket>bucket</Bucket>{named}</ListMultipartUploadsResult>")
+    }
+}
+
+fn xml(text: String) -> Response<Body> {
+    let body = Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync();
+    Response::builder().header("content-type", "application/xml").body(body).unwrap()
 }

@@ -1,0 +1,141 @@
+//! Looks under the keys of a bucket of sessions, long after the last of them ended, for what is in the store and was never
+//! recorded: bytes of writes that reached it late, or whose node died. Then the bucket is forgotten.
+//!
+//! The state says that a bucket is due only when no session is open in it and none can open: from then on nothing is recorded
+//! under it, so whatever this node's state does not name by then never will be.
+
+use super::{STEP, Setup, collects};
+use crate::{
+    blobstore::{Key, Listed},
+    metadata::{Command, View},
+    workers::{Report, Scope, Worker},
+};
+use anyhow::Context;
+use async_trait::async_trait;
+use flotilla_proto::wire::metadata as wire;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use wire::object::State;
+
+/// Buckets of one pass.
+const HOURS: usize = 24;
+/// Times that one pass looks at a bucket in which it finds something.
+const ROUNDS: usize = 4;
+
+/// The worker.
+pub(super) struct Sweep {
+    setup: Setup,
+}
+
+/// The objects of a listing that no record names. What has no key of ours is not touched.
+pub(super) fn select(view: &View, listed: &[Listed]) -> anyhow::Result<Vec<Key>> {
+    let mut strays = Vec::new();
+    for object in listed {
+        match object.key.parse::<Key>() {
+            Ok(key) if view.object(key.as_str())?.is_none() => strays.push(key),
+            Ok(_) => {}
+            Err(_) => warn!(object.key, "something that is not ours lies among the objects"),
+        }
+    }
+    Ok(strays)
+}
+
+/// Deletes objects that no record names and none will.
+pub(super) async fn delete_strays(setup: &Setup, strays: Vec<Key>) -> anyhow::Result<usize> {
+    let count = strays.len();
+    if count > 0 {
+        for deleted in setup.blobs.delete(strays).await {
+            deleted.result.with_context(|| format!("unrecorded object {}", deleted.key))?;
+            setup.metrics.strays.inc();
+        }
+    }
+    Ok(count)
+}
+
+impl Sweep {
+    pub(super) fn new(setup: Setup) -> Self {
+        Self { setup }
+    }
+
+    /// Looks once at all that is under a bucket; how much of it had to go. `None`: stopped before the end.
+    async fn round(&self, prefix: &str, stop: &CancellationToken) -> anyhow::Result<Option<usize>> {
+        let (mut found, mut after) = (0, None);
+        loop {
+            if stop.is_cancelled() {
+                return Ok(None);
+            }
+            let page = self.setup.blobs.list(prefix, after.as_deref()).await.context("listing objects")?;
+            let strays = select(&self.setup.metadata.view()?, &page.objects)?;
+            found += delete_strays(&self.setup, strays).await?;
+            match page.objects.into_iter().next_back().filter(|_| page.more) {
+                Some(last) => after = Some(last.key),
+                None => break,
+            }
+        }
+        Ok(Some(found + self.abort_uploads(prefix).await?))
+    }
+
+    async fn abort_uploads(&self, prefix: &str) -> anyhow::Result<usize> {
+        let uploads = self.setup.blobs.uploads(prefix).await.context("listing uploads")?;
+        let view = self.setup.metadata.view()?;
+        let mut aborted = 0;
+        for upload in uploads {
+            let object = view.object(upload.key.as_str())?;
+            // Where an abort wins over a write that finished, it would take live bytes away.
+            if matches!(object, Some(wire::Object { state: Some(State::Live(_)) })) {
+                continue;
+            }
+            self.setup.blobs.abort(&upload).await.with_context(|| format!("aborting {}", upload.key))?;
+            self.setup.metrics.uploads.inc();
+            aborted += 1;
+        }
+        Ok(aborted)
+    }
+
+    /// Whether the bucket was found clean.
+    async fn sweep(&self, prefix: &str, stop: &CancellationToken) -> anyhow::Result<bool> {
+        for _ in 0..ROUNDS {
+            match self.round(prefix, stop).await? {
+                None => return Ok(false),
+                Some(0) => {
+                    self.setup.blobs.tidy(prefix).await.context("tidying")?;
+                    return Ok(true);
+                }
+                Some(count) => info!(count, "swept {count} unrecorded objects and uploads under {prefix}"),
+            }
+        }
+        Ok(false)
+    }
+}
+
+#[async_trait]
+impl Worker for Sweep {
+    const NAME: &'static str = "gc_sweep";
+    const SCOPE: Scope = Scope::Leader;
+
+    async fn pass(&mut self, stop: &CancellationToken) -> anyhow::Result<Report> {
+        let view = self.setup.metadata.view()?;
+        let Some(store) = view.cluster()?.store else { return Ok(Report::default()) };
+        let due = if collects(&view)? { view.due_hours(HOURS)? } else { Vec::new() };
+        drop(view);
+        let (mut clean, mut failure, looked) = (Vec::new(), None, due.len());
+        for hour in due {
+            let prefix = Key::hour_prefix(&store.cluster_id, &store.incarnation, hour);
+            match self.sweep(&prefix, stop).await {
+                Ok(true) => clean.push(hour),
+                Ok(false) => {}
+                Err(error) => failure = Some(error.context(format!("sweep of {prefix}"))),
+            }
+        }
+        let mut done = 0;
+        if !clean.is_empty() {
+            debug_assert!(clean.len() <= STEP);
+            done = self.setup.count(Command::HoursSwept(wire::HoursSwept { hours: clean })).await?;
+            self.setup.metrics.hours.inc_by(done);
+        }
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(Report { done, more: looked == HOURS && done > 0 && !stop.is_cancelled() }),
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Forgets deleted manifests and tags that can no longer be undeleted.
+
+use super::{STEP, STEP_LIMIT, Setup, collects};
+use crate::{
+    metadata::Command,
+    workers::{Report, Scope, Worker},
+};
+use async_trait::async_trait;
+use flotilla_proto::wire::metadata as wire;
+use tokio_util::sync::CancellationToken;
+
+/// The worker.
+pub(super) struct Trash {
+    setup: Setup,
+}
+
+impl Trash {
+    pub(super) fn new(setup: Setup) -> Self {
+        Self { setup }
+    }
+}
+
+#[async_trait]
+impl Worker for Trash {
+    const NAME: &'static str = "gc_trash";
+    const SCOPE: Scope = Scope::Leader;
+
+    async fn pass(&mut self, _stop: &CancellationToken) -> anyhow::Result<Report> {
+        let view = self.setup.metadata.view()?;
+        // Whoever paused collection may want to undelete.
+        let due = collects(&view)? && view.trash_waits()?;
+        drop(view);
+        if !due {
+            return Ok(Report::default());
+        }
+        let done = self.setup.count(Command::PurgeTrash(wire::PurgeTrash { limit: STEP_LIMIT })).await?;
+        self.setup.metrics.trash.inc_by(done);
+        Ok(Report { done, more: done >= STEP as u64 })
+    }
+}

@@ -121,10 +121,7 @@ async fn answer(operations: &dyn Operations, request: &Request<Incoming>) -> Res
 }
 
 /// The answer's body; `None` if there is no such page.
-async fn asked(
-    operations: &dyn Operations,
-    request: &Request<Incoming>,
-) -> anyhow::Result<Option<serde_json::Value>> {
+async fn asked(operations: &dyn Operations, request: &Request<Incoming>) -> anyhow::Result<Option<serde_json::Value>> {
     let query = Query::of(request.uri());
     let asks = |name: &str| query.get(name).is_some_and(|value| value == "true");
     let needs = |name: &str| query.get(name).ok_or_else(|| Refused(format!("the query lacks `{name}`")));

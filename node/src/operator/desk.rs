@@ -79,7 +79,9 @@ impl Desk {
         let (_, gc) = self.metadata.view()?.gc()?;
         if gc.mode() != GcMode::On {
             let why = if gc.reason.is_empty() { "no reason is given" } else { gc.reason.as_str() };
-            bail!(Refused(format!("collection is paused ({why}): nothing was deleted; `flotillactl gc resume` goes on")));
+            bail!(Refused(format!(
+                "collection is paused ({why}): nothing was deleted; `flotillactl gc resume` goes on"
+            )));
         }
         let mut all = Collected::default();
         while all.blobs.len() + all.manifests.len() < LISTED_MAX {
@@ -224,7 +226,8 @@ impl Desk {
                 }
                 Outcome::ManifestRejected(missing) => {
                     let missing = missing.missing_blobs.iter().chain(&missing.missing_children);
-                    let missing: Vec<_> = missing.filter_map(|it| Digest::from_bytes(it)).map(|it| it.to_string()).collect();
+                    let missing: Vec<_> =
+                        missing.filter_map(|it| Digest::from_bytes(it)).map(|it| it.to_string()).collect();
                     bail!(Refused(format!("what it needs is gone, put that back first: {}", missing.join(", "))));
                 }
                 other => return Err(refusal(&repository, digest, &other)),
@@ -256,7 +259,8 @@ impl Desk {
     /// Deletes a repository: its name is free at once, what was in it goes in the background. It cannot be undeleted.
     pub async fn delete_repository(&self, repository: &str) -> anyhow::Result<()> {
         let repository = repository_name(repository)?.to_string();
-        match self.propose(Command::DeleteRepository(wire::DeleteRepository { repository: repository.clone() })).await? {
+        match self.propose(Command::DeleteRepository(wire::DeleteRepository { repository: repository.clone() })).await?
+        {
             Outcome::Done(_) => info!("an operator deleted the repository {repository}"),
             other => return Err(refusal(&repository, "", &other)),
         }

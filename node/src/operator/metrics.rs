@@ -52,8 +52,12 @@ impl Collector for Figures {
         // A node that belongs to no cluster yet has none; tables that fail stop the node elsewhere.
         let Ok(look) = self.look() else { return Ok(()) };
         let gauge = |value: u64| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
-        let mut paused =
-            encoder.encode_descriptor("flotilla_gc_paused", "1 if collection is paused, by cause", None, MetricType::Gauge)?;
+        let mut paused = encoder.encode_descriptor(
+            "flotilla_gc_paused",
+            "1 if collection is paused, by cause",
+            None,
+            MetricType::Gauge,
+        )?;
         let mode = look.gc.mode();
         let causes = [
             ("breaker", look.gc.breaker && mode != GcMode::On),

@@ -73,8 +73,7 @@ impl World {
     }
 
     fn delete(&self, digest: &Digest) {
-        let command =
-            wire::DeleteManifest { repository: NAME.into(), digest: digest.to_bytes().into(), tags_max: 100 };
+        let command = wire::DeleteManifest { repository: NAME.into(), digest: digest.to_bytes().into(), tags_max: 100 };
         self.metadata.apply(Command::DeleteManifest(command)).unwrap();
     }
 

@@ -209,7 +209,8 @@ impl Run {
                 Some(_) => {}
             }
             if hash {
-                let mut bytes = self.store.read(&key, 0..segment.length).await.with_context(|| format!("read {key}"))?;
+                let mut bytes =
+                    self.store.read(&key, 0..segment.length).await.with_context(|| format!("read {key}"))?;
                 while let Some(part) = bytes.next().await {
                     let part = part.with_context(|| format!("read {key}"))?;
                     hasher.update(&part);

@@ -28,8 +28,7 @@ impl View {
         for (name, table, delay) in timed {
             queues.push(self.timed_queue(name, table, delay, mono, limit)?);
         }
-        let untimed =
-            [("deleting", Table::Deleting), ("bereaved", Table::Bereaved), ("repositories", Table::Draining)];
+        let untimed = [("deleting", Table::Deleting), ("bereaved", Table::Bereaved), ("repositories", Table::Draining)];
         for (name, table) in untimed {
             let found = scan(self.tables(), table, &[], limit + 1)?.len();
             queues.push(queue(name, found, found, limit));

@@ -1,10 +1,10 @@
 //! What a collection would take now: the state machine itself runs over a copy that is thrown away. Only what it changes is
 //! copied.
 
+use super::super::state::apply;
 use super::super::state::keys::{Table, key, prefix_end};
 use super::super::state::records::{damaged, get};
 use super::super::state::tables::{Pair, Tables, TablesError, TablesMut};
-use super::super::state::apply;
 use super::super::{Command, Error, Outcome, View};
 use bytes::Bytes;
 use flotilla_proto::metadata::{WORK_MAX, batch_of, operation};

@@ -160,7 +160,9 @@ impl View {
         let unknown = Object { state: "unknown".to_owned(), ..Object::default() };
         let list = match self.object(key_text)?.and_then(|object| object.state) {
             None => return Ok(unknown),
-            Some(State::Deleting(_)) => return Ok(Object { state: "deleting".to_owned(), left_ms: Some(0), ..unknown }),
+            Some(State::Deleting(_)) => {
+                return Ok(Object { state: "deleting".to_owned(), left_ms: Some(0), ..unknown });
+            }
             Some(State::Live(list)) => list,
         };
         let (mono, (delays, _)) = (self.mono()?, self.gc()?);

@@ -76,7 +76,9 @@ impl Check<'_> {
 
     fn keys(&self, table: Table) -> Result<BTreeSet<Vec<u8>>, TablesError> {
         let mut keys = BTreeSet::new();
-        self.each(table, &[], |rest, _| drop(keys.insert(rest.to_vec())))?;
+        self.each(table, &[], |rest, _| {
+            keys.insert(rest.to_vec());
+        })?;
         Ok(keys)
     }
 

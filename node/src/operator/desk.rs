@@ -74,7 +74,7 @@ impl Desk {
     pub async fn collect(&self, collect: Collect) -> anyhow::Result<Collected> {
         self.barrier().await?;
         if collect.dry_run {
-            return self.would_collect(collect.delete_untagged);
+            return self.would_collect(collect.delete_untagged).await;
         }
         let (_, gc) = self.metadata.view()?.gc()?;
         if gc.mode() != GcMode::On {
@@ -103,10 +103,13 @@ impl Desk {
         Ok(all)
     }
 
-    fn would_collect(&self, untagged: bool) -> anyhow::Result<Collected> {
+    async fn would_collect(&self, untagged: bool) -> anyhow::Result<Collected> {
         let view = self.metadata.view()?;
-        let trial = view.try_collection(untagged, ROUNDS)?;
-        let (lists, list_bytes, more_lists) = view.due_lists()?;
+        let looks = view.clone();
+        // Thousands of records are read.
+        let look = move || anyhow::Ok((looks.try_collection(untagged, ROUNDS)?, looks.due_lists()?));
+        let (trial, (lists, list_bytes, more_lists)) =
+            tokio::task::spawn_blocking(look).await.context("the look ended early")??;
         let blobs = view.cluster()?.blobs.saturating_sub(trial.blobs.len() as u64);
         Ok(Collected {
             marked: blobs,

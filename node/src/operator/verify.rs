@@ -155,7 +155,7 @@ impl Run {
     async fn blobs(&self, hash: bool) -> anyhow::Result<()> {
         let mut after: Option<Digest> = None;
         loop {
-            let page = self.metadata.view()?.blobs(after.as_ref(), PAGE)?;
+            let page = self.metadata.view()?.blob_page(after.as_ref(), PAGE)?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             after = Some(*last);
             let mut doubtful = Vec::new();

@@ -8,7 +8,7 @@ use flotilla_proto::{oci::Digest, wire::metadata as wire};
 
 impl View {
     /// At most `limit` blobs after `after`, in digest order.
-    pub fn blobs(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<(Digest, Blob)>, Error> {
+    pub fn blob_page(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<(Digest, Blob)>, Error> {
         let prefix = key(Table::Blob, &[]);
         let start = after.map_or_else(|| prefix.clone(), |after| keys::after(key(Table::Blob, &[&after.to_bytes()])));
         let pairs = self.tables().scan(&start, &prefix_end(&prefix), limit)?;

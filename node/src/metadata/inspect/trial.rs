@@ -158,3 +158,34 @@ impl TablesMut for Draft<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::state::MemoryTables;
+    use proptest::prelude::*;
+
+    fn pairs() -> impl Strategy<Value = Vec<(u8, Option<u8>)>> {
+        prop::collection::vec((0..20_u8, prop::option::of(any::<u8>())), 0..30)
+    }
+
+    proptest! {
+        #[test]
+        fn a_draft_reads_as_tables_that_were_changed(below in pairs(), changes in pairs(), from in 0..20_u8, limit in 0..9_usize) {
+            let mut tables = MemoryTables::new();
+            let write = |tables: &mut dyn TablesMut, key: u8, value: Option<u8>| match value {
+                Some(value) => tables.put(&[key], &[value]).unwrap(),
+                None => tables.delete(&[key]).unwrap(),
+            };
+            below.iter().for_each(|(key, value)| write(&mut tables, *key, *value));
+            let base = tables.clone();
+            let mut draft = Draft { base: &base, changes: BTreeMap::new() };
+            for (key, value) in changes {
+                write(&mut tables, key, value);
+                write(&mut draft, key, value);
+                prop_assert_eq!(draft.get(&[key]).unwrap(), Tables::get(&tables, &[key]).unwrap());
+            }
+            prop_assert_eq!(draft.scan(&[from], &[18], limit).unwrap(), tables.scan(&[from], &[18], limit).unwrap());
+        }
+    }
+}

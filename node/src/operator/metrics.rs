@@ -18,6 +18,9 @@ pub struct Figures {
     metadata: Arc<dyn MetadataStore>,
 }
 
+/// A figure of a queue.
+type Value = fn(&Queue) -> u64;
+
 /// What a scrape shows.
 struct Look {
     gc: wire::Gc,
@@ -75,7 +78,7 @@ impl Collector for Figures {
         for (name, help, value) in single {
             gauge(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
-        let of_queues: [(&str, &str, fn(&Queue) -> u64); 3] = [
+        let of_queues: [(&str, &str, Value); 3] = [
             ("flotilla_gc_queue_entries", "What waits, counted to 1000", |queue| queue.waiting),
             ("flotilla_gc_queue_due_entries", "What is due, counted to 1000", |queue| queue.due),
             ("flotilla_gc_queue_late_seconds", "How long the oldest entry has been due", |queue| {

@@ -1,6 +1,6 @@
 //! The operator API: HTTP/1.1 with JSON bodies over the unix socket in a node's data directory.
 
-use flotilla_proto::admin::{Collect, Collected, Status};
+use flotilla_proto::admin::{Collect, Collected, Collection, Status, Undeleted, Verification, Why};
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
@@ -52,6 +52,62 @@ pub async fn collect(socket: &Path, collect: Collect) -> Result<Collected, Error
     let Collect { dry_run, delete_untagged } = collect;
     let target = format!("/garbage-collect?dry_run={dry_run}&delete_untagged={delete_untagged}");
     ask(socket, Method::POST, &target).await
+}
+
+/// How collection does.
+pub async fn collection(socket: &Path) -> Result<Collection, Error> {
+    ask(socket, Method::GET, "/gc").await
+}
+
+/// Sets collection to `on`, `paused` or `verify`.
+pub async fn set_mode(socket: &Path, mode: &str, reason: &str) -> Result<Collection, Error> {
+    ask(socket, Method::POST, &format!("/gc?mode={}&reason={}", escape(mode), escape(reason))).await
+}
+
+/// Everything that holds a digest (in one repository or in all of them) or a key of the store.
+pub async fn why(socket: &Path, repository: Option<&str>, what: &str) -> Result<Why, Error> {
+    let repository = repository.map(|name| format!("&repository={}", escape(name))).unwrap_or_default();
+    ask(socket, Method::GET, &format!("/why?what={}{repository}", escape(what))).await
+}
+
+/// Puts a deleted tag back.
+pub async fn undelete_tag(socket: &Path, repository: &str, tag: &str) -> Result<Undeleted, Error> {
+    let target = format!("/undelete?repository={}&tag={}", escape(repository), escape(tag));
+    ask(socket, Method::POST, &target).await
+}
+
+/// Puts a deleted manifest back, with its tags.
+pub async fn undelete_manifest(socket: &Path, repository: &str, digest: &str) -> Result<Undeleted, Error> {
+    let target = format!("/undelete?repository={}&digest={}", escape(repository), escape(digest));
+    ask(socket, Method::POST, &target).await
+}
+
+/// Deletes a repository with all that is in it.
+pub async fn delete_repository(socket: &Path, name: &str) -> Result<(), Error> {
+    let _: serde_json::Value = ask(socket, Method::DELETE, &format!("/repository?name={}", escape(name))).await?;
+    Ok(())
+}
+
+/// Begins a verification; with `hash`, every byte is read.
+pub async fn start_verification(socket: &Path, hash: bool) -> Result<Verification, Error> {
+    ask(socket, Method::POST, &format!("/verify?hash={hash}")).await
+}
+
+/// How the verification does.
+pub async fn verification(socket: &Path) -> Result<Verification, Error> {
+    ask(socket, Method::GET, "/verify").await
+}
+
+/// A value for a query.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for &byte in text.as_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
 }
 
 async fn ask<T: DeserializeOwned>(socket: &Path, method: Method, target: &str) -> Result<T, Error> {

@@ -29,7 +29,7 @@ pub async fn garbage_collect(config: &Config, collect: Collect) -> anyhow::Resul
 
 /// The lines that registry:2 prints, which scripts read.
 pub fn report(collected: &Collected) -> String {
-    let Collected { marked, blobs, manifests } = collected;
+    let Collected { marked, blobs, manifests, .. } = collected;
     let mut page = String::new();
     // Writing to a text cannot fail.
     for manifest in manifests {
@@ -50,7 +50,9 @@ pub fn report(collected: &Collected) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config, http::admin::Operations, lifecycle::Lifecycle};
+    use crate::http::admin::{Operations, Undelete};
+    use crate::{config, lifecycle::Lifecycle, operator::Refused};
+    use flotilla_proto::admin;
     use std::sync::{Arc, Mutex};
 
     /// A node that notes what it is asked.
@@ -64,8 +66,33 @@ mod tests {
 
         async fn collect(&self, collect: Collect) -> anyhow::Result<Collected> {
             self.0.lock().unwrap().push(collect);
-            anyhow::ensure!(collect.dry_run, "not today: nothing was deleted");
-            Ok(Collected { marked: 3, blobs: vec!["sha256:b".into()], manifests: vec!["sha256:m".into()] })
+            anyhow::ensure!(collect.dry_run, Refused("not today: nothing was deleted".to_owned()));
+            let (blobs, manifests) = (vec!["sha256:b".into()], vec!["sha256:m".into()]);
+            Ok(Collected { marked: 3, blobs, manifests, ..Collected::default() })
+        }
+
+        async fn collection(&self) -> anyhow::Result<admin::Collection> {
+            unreachable!("not asked for")
+        }
+
+        async fn set_mode(&self, _: &str, _: &str) -> anyhow::Result<admin::Collection> {
+            unreachable!("not asked for")
+        }
+
+        async fn why(&self, _: Option<&str>, _: &str) -> anyhow::Result<admin::Why> {
+            unreachable!("not asked for")
+        }
+
+        async fn undelete(&self, _: &str, _: Undelete<'_>) -> anyhow::Result<admin::Undeleted> {
+            unreachable!("not asked for")
+        }
+
+        async fn delete_repository(&self, _: &str) -> anyhow::Result<()> {
+            unreachable!("not asked for")
+        }
+
+        async fn verify(&self, _: Option<bool>) -> anyhow::Result<admin::Verification> {
+            unreachable!("not asked for")
         }
     }
 

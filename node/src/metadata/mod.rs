@@ -1,9 +1,10 @@
 //! What is true: repositories, manifests, tags, blobs, upload sessions and objects.
 //!
 //! This room knows the words and the rules; it has never heard of Raft, HTTP or S3. [`state`] is the pure state machine
-//! (apply), [`query`] the typed reads over a [`View`], [`local`] a one-process store for tests. `raft` implements
+//! (apply), [`query`] the typed reads over a [`View`], [`inspect`] those that only operators ask, [`local`] a one-process store for tests. `raft` implements
 //! [`MetadataStore`] for real. Read `state/apply.rs` next.
 
+pub mod inspect;
 pub mod local;
 pub mod query;
 pub mod state;

@@ -62,6 +62,12 @@ pub struct Blob {
     pub segments: u32,
 }
 
+impl From<wire::Blob> for Blob {
+    fn from(wire::Blob { size, suspect, segment_list, segments, .. }: wire::Blob) -> Self {
+        Self { size, suspect, segment_list, segments }
+    }
+}
+
 /// What a tag points to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tagged {
@@ -379,9 +385,7 @@ impl View {
     /// A blob, whichever repository has it. Never show it to a client without a check of its own.
     pub fn blob_anywhere(&self, digest: &Digest) -> Result<Option<Blob>, Error> {
         let blob: Option<wire::Blob> = get(self.tables(), &key(Table::Blob, &[&digest.to_bytes()]))?;
-        let seen =
-            |wire::Blob { size, suspect, segment_list, segments, .. }| Blob { size, suspect, segment_list, segments };
-        Ok(blob.map(seen))
+        Ok(blob.map(Blob::from))
     }
 
     /// How many manifests of a repository reference a blob; `None` without a link.

@@ -18,6 +18,7 @@ use crate::{
     http,
     lifecycle::{Lifecycle, Readiness},
     metadata::MetadataStore,
+    operator,
     raft::{self, RaftStore},
     registry::{LayerUrls, Registry, Settings},
     telemetry,
@@ -103,6 +104,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     };
     let supervisor = Supervisor::new(lifecycle.clone(), leads.clone(), &mut figures);
     let gc_figures = gc::Metrics::register(&mut figures);
+    figures.register_collector(Box::new(operator::Figures::new(raft.clone())));
     let figures = Arc::new(figures);
 
     // Not tracked: they serve until the very end, and end with this function.
@@ -115,7 +117,9 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         let serve = http::server::serve(listener, Lifecycle::new(), None, move |request| pages.clone().handle(request));
         services.spawn(serve);
     }
-    let operator = Arc::new(Operator { raft: raft.clone(), readiness: readiness.clone() });
+    let desk = operator::Desk::new(raft.clone());
+    let verifier = operator::Verifier::new(raft.clone(), blobs.clone(), lifecycle.clone());
+    let operator = Arc::new(Operator { raft: raft.clone(), desk, verifier, readiness: readiness.clone() });
     services.spawn(http::admin::serve(operators, lifecycle.clone(), operator));
 
     let node = Node { config, lifecycle, say, raft, blobs };

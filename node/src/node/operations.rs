@@ -1,14 +1,22 @@
 //! What operators may ask of this node.
 
-use crate::{http::admin::Operations, lifecycle::Readiness, metadata::MetadataStore, raft::RaftStore};
+use crate::{
+    http::admin::{Operations, Undelete},
+    lifecycle::Readiness,
+    metadata::MetadataStore,
+    operator::{Desk, Verifier},
+    raft::RaftStore,
+};
 use async_trait::async_trait;
 use flotilla_proto::admin;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// Answers from Raft's and the state's own view.
+/// Answers from Raft's and the state's own view, and hands the rest on.
 pub(super) struct Operator {
     pub(super) raft: Arc<RaftStore>,
+    pub(super) desk: Desk,
+    pub(super) verifier: Verifier,
     pub(super) readiness: watch::Receiver<Readiness>,
 }
 
@@ -55,8 +63,38 @@ impl Operations for Operator {
         Ok(serde_json::to_value(status)?)
     }
 
-    async fn collect(&self, _: admin::Collect) -> anyhow::Result<admin::Collected> {
-        anyhow::bail!("online collection is not built into this version yet: nothing was deleted")
+    async fn collect(&self, collect: admin::Collect) -> anyhow::Result<admin::Collected> {
+        self.desk.collect(collect).await
+    }
+
+    async fn collection(&self) -> anyhow::Result<admin::Collection> {
+        self.desk.collection()
+    }
+
+    async fn set_mode(&self, mode: &str, reason: &str) -> anyhow::Result<admin::Collection> {
+        self.desk.set_mode(mode, reason).await
+    }
+
+    async fn why(&self, repository: Option<&str>, what: &str) -> anyhow::Result<admin::Why> {
+        self.desk.why(repository, what).await
+    }
+
+    async fn undelete(&self, repository: &str, what: Undelete<'_>) -> anyhow::Result<admin::Undeleted> {
+        match what {
+            Undelete::Tag(tag) => self.desk.undelete_tag(repository, tag).await,
+            Undelete::Manifest(digest) => self.desk.undelete_manifest(repository, digest).await,
+        }
+    }
+
+    async fn delete_repository(&self, name: &str) -> anyhow::Result<()> {
+        self.desk.delete_repository(name).await
+    }
+
+    async fn verify(&self, start: Option<bool>) -> anyhow::Result<admin::Verification> {
+        match start {
+            Some(hash) => Ok(self.verifier.start(hash)?),
+            None => Ok(self.verifier.look()),
+        }
     }
 }
 

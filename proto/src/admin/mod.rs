@@ -2,6 +2,10 @@
 
 mod garbage_collection;
 mod status;
+mod verification;
+mod why;
 
-pub use garbage_collection::{Collect, Collected};
+pub use garbage_collection::{Collect, Collected, Collection, Delays, Queue};
 pub use status::{Member, StateHash, Status};
+pub use verification::{Undeleted, Verification};
+pub use why::{Link, ManifestHolders, Object, Place, StoredBlob, Trash, Why};

@@ -1,6 +1,6 @@
 //! What the workers of collection ask beside what is due.
 
-use super::{Error, Table, View, get, key, keys, prefix_end, text};
+use super::{Blob, Error, Table, View, get, key, keys, prefix_end, text};
 use crate::metadata::state::records::{damaged, decode};
 use flotilla_proto::{oci::Digest, wire::metadata as wire};
 
@@ -32,13 +32,13 @@ impl View {
     }
 
     /// At most `limit` blobs after `after`, in digest order.
-    pub fn blobs(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<(Digest, wire::Blob)>, Error> {
+    pub fn blobs(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<(Digest, Blob)>, Error> {
         let prefix = key(Table::Blob, &[]);
         let first = after.map(|after| keys::after(key(Table::Blob, &[&after.to_bytes()])));
         let found = self.tables.scan(&first.unwrap_or_else(|| prefix.clone()), &prefix_end(&prefix), limit)?;
         let parsed = found.into_iter().map(|(entry, value)| {
             let digest = Digest::from_bytes(&entry[1..]).ok_or_else(|| damaged("digest of a blob", &entry))?;
-            Ok((digest, decode(&entry, value)?))
+            Ok((digest, decode::<wire::Blob>(&entry, value)?.into()))
         });
         parsed.collect()
     }

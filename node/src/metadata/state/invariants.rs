@@ -50,17 +50,23 @@ impl Check<'_> {
         }
     }
 
-    /// Every key of a table below `fields`, without the prefix, with its value.
-    fn pairs(&self, table: Table, fields: &[&[u8]]) -> Result<Vec<Pair>, TablesError> {
+    /// Takes every key of a table below `fields`, without the prefix, with its value.
+    fn each(&self, table: Table, fields: &[&[u8]], mut take: impl FnMut(&[u8], Vec<u8>)) -> Checked {
         let prefix = key(table, fields);
         let end = prefix_end(&prefix);
-        let (mut all, mut start) = (Vec::new(), prefix.clone());
+        let mut start = prefix.clone();
         loop {
             let page = self.tables.scan(&start, &end, PAGE)?;
-            let Some((last, _)) = page.last() else { return Ok(all) };
+            let Some((last, _)) = page.last() else { return Ok(()) };
             start = super::keys::after(last.clone());
-            all.extend(page.into_iter().map(|(entry, value)| (entry[prefix.len()..].to_vec(), value)));
+            page.into_iter().for_each(|(entry, value)| take(&entry[prefix.len()..], value));
         }
+    }
+
+    fn pairs(&self, table: Table, fields: &[&[u8]]) -> Result<Vec<Pair>, TablesError> {
+        let mut all = Vec::new();
+        self.each(table, fields, |rest, value| all.push((rest.to_vec(), value)))?;
+        Ok(all)
     }
 
     fn records<M: Message + Default>(&self, table: Table, fields: &[&[u8]]) -> Result<Vec<(Vec<u8>, M)>, TablesError> {
@@ -69,7 +75,11 @@ impl Check<'_> {
     }
 
     fn keys(&self, table: Table) -> Result<BTreeSet<Vec<u8>>, TablesError> {
-        Ok(self.pairs(table, &[])?.into_iter().map(|(rest, _)| rest).collect())
+        let mut keys = BTreeSet::new();
+        self.each(table, &[], |rest, _| {
+            keys.insert(rest.to_vec());
+        })?;
+        Ok(keys)
     }
 
     /// Those with a name and those that are drained.
@@ -143,8 +153,8 @@ impl Check<'_> {
             self.named("S2", referenced.is_empty(), || {
                 format!("{} has a manifest with an unlinked blob", repository.name)
             });
-            let bodies: u64 =
-                self.pairs(Table::ManifestBody, &[&repository.id])?.iter().map(|(_, b)| b.len() as u64).sum();
+            let mut bodies = 0;
+            self.each(Table::ManifestBody, &[&repository.id], |_, body| bodies += body.len() as u64)?;
             self.expect(repository.links == count, || format!("{} counts other links", repository.name));
             self.expect(repository.bytes == bytes + bodies, || format!("{} counts other bytes", repository.name));
         }
@@ -188,7 +198,8 @@ impl Check<'_> {
                 self.expect(manifest.tags == tags, || format!("a manifest of {} counts other tags", repository.name));
             }
         }
-        let stored = self.pairs(Table::Manifest, &[])?.len();
+        let mut stored = 0;
+        self.each(Table::Manifest, &[], |_, _| stored += 1)?;
         self.named("S2", stored == seen, || "manifests of no repository".to_owned());
         self.mirrors(Table::ManifestDue, &lost)?;
         self.mirrors(Table::Untagged, &untagged)?;

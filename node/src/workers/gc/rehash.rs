@@ -5,7 +5,7 @@
 use super::{Setup, pace::Pace};
 use crate::{
     blobstore::{Error, Hasher, Key},
-    metadata::{Command, Outcome},
+    metadata::{Command, Outcome, query::Blob},
     workers::{Report, Scope, Worker},
 };
 use anyhow::Context;
@@ -44,7 +44,7 @@ impl Rehash {
     async fn reads_well(
         &mut self,
         digest: &Digest,
-        blob: &wire::Blob,
+        blob: &Blob,
         stop: &CancellationToken,
     ) -> anyhow::Result<Option<bool>> {
         let segments = self.setup.metadata.view()?.segments(&blob.segment_list, blob.segments)?;
@@ -81,12 +81,12 @@ impl Rehash {
     }
 
     /// What was read is wrong: unless the blob has gone, was healed or marked meanwhile.
-    fn damaged(&self, digest: &Digest, blob: &wire::Blob) -> anyhow::Result<Option<bool>> {
+    fn damaged(&self, digest: &Digest, blob: &Blob) -> anyhow::Result<Option<bool>> {
         let now = self.setup.metadata.view()?.blob_anywhere(digest)?;
         Ok(now.filter(|now| now.segment_list == blob.segment_list && !now.suspect).map(|_| false))
     }
 
-    async fn mark(&self, digest: &Digest, blob: wire::Blob) -> anyhow::Result<u64> {
+    async fn mark(&self, digest: &Digest, blob: Blob) -> anyhow::Result<u64> {
         anyhow::ensure!(
             self.setup.blobs.read_marker().await?.is_some(),
             "the store's marker is missing: nothing is marked"

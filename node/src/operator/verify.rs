@@ -1,0 +1,263 @@
+//! Verifies the invariants S1 to S5 of a running cluster against its store, beside requests and workers. Metadata is read in
+//! consistent views; whatever differs is looked at once more, after a barrier, before it is told.
+
+use super::Refused;
+use crate::blobstore::{BlobStore, Hasher, Key};
+use crate::lifecycle::Lifecycle;
+use crate::metadata::{MetadataStore, View, query::Blob, state::invariants::violations};
+use anyhow::Context;
+use flotilla_proto::{admin::Verification, oci::Digest};
+use futures_util::{StreamExt, stream};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
+
+/// Blobs of one view.
+const PAGE: usize = 200;
+/// Blobs looked at side by side.
+const LOOKS: usize = 8;
+/// What is looked at again, or told, at most.
+const DIFFERENCES_MAX: usize = 1_000;
+/// Longest wait for a barrier.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Between the first and the second look: requests that were under way have ended by then, or been recorded.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Runs one verification at a time.
+pub struct Verifier {
+    run: Arc<Run>,
+    lifecycle: Lifecycle,
+}
+
+struct Run {
+    metadata: Arc<dyn MetadataStore>,
+    store: Arc<dyn BlobStore>,
+    seen: Mutex<Verification>,
+}
+
+impl Verifier {
+    /// A verifier of these rooms.
+    pub fn new(metadata: Arc<dyn MetadataStore>, store: Arc<dyn BlobStore>, lifecycle: Lifecycle) -> Self {
+        Self { run: Arc::new(Run { metadata, store, seen: Mutex::default() }), lifecycle }
+    }
+
+    /// How the verification does that runs or ran last.
+    pub fn look(&self) -> Verification {
+        self.run.seen().clone()
+    }
+
+    /// Begins one, unless one runs. It ends by itself, or when the node drains.
+    pub fn start(&self, hash: bool) -> Result<Verification, Refused> {
+        let mut seen = self.run.seen();
+        if seen.running {
+            return Err(Refused("a verification runs already".to_owned()));
+        }
+        *seen = Verification { running: true, hash, phase: "metadata".to_owned(), ..Verification::default() };
+        let begun = seen.clone();
+        drop(seen);
+        let (run, draining) = (self.run.clone(), self.lifecycle.draining().clone());
+        self.lifecycle.spawn(async move {
+            let ended = draining.run_until_cancelled(run.all(hash)).await;
+            let error = match ended {
+                Some(Ok(())) => None,
+                Some(Err(error)) => Some(format!("{error:#}")),
+                None => Some("the node stops".to_owned()),
+            };
+            run.end(error);
+        });
+        Ok(begun)
+    }
+}
+
+impl Run {
+    fn seen(&self) -> MutexGuard<'_, Verification> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn differs(&self, difference: String) {
+        let mut seen = self.seen();
+        seen.differences_all += 1;
+        if seen.differences.len() < DIFFERENCES_MAX {
+            seen.differences.push(difference);
+        }
+    }
+
+    fn end(&self, error: Option<String>) {
+        let mut seen = self.seen();
+        seen.running = false;
+        if error.is_none() {
+            seen.phase = "done".to_owned();
+        }
+        seen.error = error;
+        let (blobs, differences) = (seen.blobs, seen.differences_all);
+        match &seen.error {
+            None if differences == 0 => info!(blobs, "verified {blobs} blobs: no differences"),
+            None => warn!(blobs, differences, "verified {blobs} blobs: {differences} differences"),
+            Some(error) => warn!("the verification ended early: {error}"),
+        }
+    }
+
+    async fn barrier(&self) -> anyhow::Result<()> {
+        self.metadata.barrier(Instant::now() + PATIENCE).await.context("barrier")
+    }
+
+    async fn all(&self, hash: bool) -> anyhow::Result<()> {
+        self.barrier().await?;
+        let view = self.metadata.view()?;
+        self.seen().blobs_all = view.cluster()?.blobs;
+        // One view is consistent: what does not hold in it did not hold then.
+        let found = tokio::task::spawn_blocking(move || violations(view.tables())).await.context("metadata")??;
+        found.into_iter().for_each(|violation| self.differs(violation));
+
+        self.seen().phase = "blobs".to_owned();
+        self.blobs(hash).await?;
+
+        self.seen().phase = "store".to_owned();
+        self.store().await
+    }
+
+    /// S1: the segments of every blob are in the store and have their lengths; with `hash`, they have its digest.
+    async fn blobs(&self, hash: bool) -> anyhow::Result<()> {
+        let mut after: Option<Digest> = None;
+        loop {
+            let page = self.metadata.view()?.blobs(after.as_ref(), PAGE)?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = Some(*last);
+            let mut doubtful = Vec::new();
+            let mut looks = stream::iter(page)
+                .map(|(digest, blob)| async move { (digest, self.blob(&digest, &blob, hash).await) })
+                .buffer_unordered(LOOKS);
+            while let Some((digest, look)) = looks.next().await {
+                self.seen().blobs += 1;
+                if !matches!(look, Ok(None)) {
+                    doubtful.push(digest);
+                }
+            }
+            drop(looks);
+            self.look_again(&doubtful, hash).await?;
+        }
+    }
+
+    async fn look_again(&self, doubtful: &[Digest], hash: bool) -> anyhow::Result<()> {
+        if doubtful.is_empty() {
+            return Ok(());
+        }
+        sleep(PAUSE).await;
+        self.barrier().await?;
+        for digest in doubtful {
+            let Some(blob) = self.metadata.view()?.blob_anywhere(digest)? else { continue };
+            if let Some(difference) = self.blob(digest, &blob, hash).await? {
+                self.differs(difference);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is wrong with a blob, if anything.
+    async fn blob(&self, digest: &Digest, blob: &Blob, hash: bool) -> anyhow::Result<Option<String>> {
+        if blob.suspect {
+            self.seen().suspects += 1;
+            return Ok(None);
+        }
+        let segments = self.metadata.view()?.segments(&blob.segment_list, blob.segments)?;
+        if segments.len() != blob.segments as usize {
+            return Ok(Some(format!("S1: {digest} has lost its segment list")));
+        }
+        let mut hasher = Hasher::new(digest.algorithm());
+        for segment in segments {
+            let key: Key = segment.key.parse().with_context(|| format!("key {} of {digest}", segment.key))?;
+            match self.store.length(&key).await.with_context(|| format!("length of {key}"))? {
+                None => return Ok(Some(format!("S1: {digest}: object {key} is missing"))),
+                Some(length) if length != segment.length => {
+                    return Ok(Some(format!("S1: {digest}: object {key} has {length} bytes, not {}", segment.length)));
+                }
+                Some(_) => {}
+            }
+            if hash {
+                let mut bytes =
+                    self.store.read(&key, 0..segment.length).await.with_context(|| format!("read {key}"))?;
+                while let Some(part) = bytes.next().await {
+                    let part = part.with_context(|| format!("read {key}"))?;
+                    hasher.update(&part);
+                    self.seen().bytes += part.len() as u64;
+                }
+            }
+        }
+        let actual = hasher.finish();
+        Ok((hash && actual != *digest).then(|| format!("S1: {digest}: its bytes have the digest {actual}")))
+    }
+
+    /// S5: whatever lies in the store under this cluster's prefix is recorded, or is still to be swept.
+    async fn store(&self) -> anyhow::Result<()> {
+        let identity = self.metadata.view()?.cluster()?.store.context("the store has no marker yet")?;
+        let prefix = Key::prefix(&identity.cluster_id, &identity.incarnation);
+        let mut after = None;
+        loop {
+            let page = self.store.list(&prefix, after.as_deref()).await.context("listing of the store")?;
+            let keys: Vec<String> = page.objects.into_iter().map(|object| object.key).collect();
+            after = keys.last().cloned();
+            self.listed(keys, |key| async move { self.is_there(&key).await }).await?;
+            if !page.more || after.is_none() {
+                break;
+            }
+        }
+        let uploads = async || -> anyhow::Result<Vec<String>> {
+            let uploads = self.store.uploads(&prefix).await.context("listing of uploads")?;
+            Ok(uploads.into_iter().map(|upload| upload.key.to_string()).collect())
+        };
+        let begun = uploads().await?;
+        self.listed(begun, |key| async move { Ok(uploads().await?.contains(&key)) }).await
+    }
+
+    /// Tells of those keys that are not recorded by a second look either, and that are `still` there.
+    async fn listed<F>(&self, keys: Vec<String>, still: impl Fn(String) -> F) -> anyhow::Result<()>
+    where
+        F: Future<Output = anyhow::Result<bool>>,
+    {
+        self.seen().keys += keys.len() as u64;
+        let view = self.metadata.view()?;
+        let mut doubtful = Vec::new();
+        for key in keys {
+            if unrecorded(&view, &key)?.is_some() {
+                doubtful.push(key);
+            }
+        }
+        drop(view);
+        if doubtful.is_empty() {
+            return Ok(());
+        }
+        // What a node recorded or deleted meanwhile is known after a barrier.
+        sleep(PAUSE).await;
+        self.barrier().await?;
+        for key in doubtful {
+            let difference = unrecorded(&self.metadata.view()?, &key)?;
+            if let Some(difference) = difference
+                && still(key).await?
+            {
+                self.differs(difference);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an object is still there; of what is no key of ours the listing is believed.
+    async fn is_there(&self, key_text: &str) -> anyhow::Result<bool> {
+        let Ok(key) = key_text.parse::<Key>() else { return Ok(true) };
+        Ok(self.store.length(&key).await.with_context(|| format!("length of {key}"))?.is_some())
+    }
+}
+
+/// What is wrong with a key that lies in the store, if anything.
+fn unrecorded(view: &View, key_text: &str) -> anyhow::Result<Option<String>> {
+    if view.object(key_text)?.is_some() {
+        return Ok(None);
+    }
+    match key_text.parse::<Key>() {
+        Ok(key) if !view.hour_is_over(key.hour())? => Ok(None),
+        Ok(_) => Ok(Some(format!("S5: {key_text} is in the store and not recorded, and its hour is swept"))),
+        Err(_) => Ok(Some(format!("S5: {key_text} is in the store and is no key of it"))),
+    }
+}

@@ -5,7 +5,9 @@
 mod audit;
 mod auth_docs;
 mod battery;
+mod churn;
 mod clients;
+mod clocks;
 mod command_line;
 mod conformance;
 mod connections;

@@ -20,7 +20,7 @@ struct Cli {
 enum Command {
     /// Into a node's metadata. It must have founded its store (started once) and be stopped.
     Metadata {
-        /// The node's configuration file, without a cluster.
+        /// The node's configuration file; the node is alone in its cluster.
         #[arg(long)]
         config: PathBuf,
         /// Live blobs.

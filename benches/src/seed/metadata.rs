@@ -28,7 +28,8 @@ const DAY_MS: u64 = 86_400_000;
 /// Writes `set` into the data directory that `config` names.
 pub async fn write(config: &Path, set: Set) -> Result<()> {
     let config = config::load(Some(config), std::env::vars())?.config;
-    ensure!(config.cluster.is_none(), "only a node without a cluster can be seeded");
+    let alone = config.cluster.as_ref().is_none_or(|cluster| cluster.peers.len() <= 1);
+    ensure!(alone, "only a node that is alone in its cluster can be seeded");
     let lifecycle = Lifecycle::new();
     let raft = RaftStore::start(&config, &lifecycle, &mut Registry::default()).await?;
     raft.barrier(Instant::now() + PATIENCE).await?;
@@ -74,7 +75,7 @@ impl Writer {
         let open = wire::OpenSession {
             session_id: session_id.clone(),
             repository: repository.to_owned(),
-            algorithm: u32::from(sha256_byte()),
+            algorithm: Algorithm::Sha256 as u32,
             idle_ms: DAY_MS,
             hard_ms: DAY_MS,
         };
@@ -120,9 +121,4 @@ fn stored_digest(blob: u64) -> Bytes {
 fn stored(raw: [u8; 32]) -> Bytes {
     let digest = Digest::new(Algorithm::Sha256, &raw).expect("32 bytes");
     digest.to_bytes().into()
-}
-
-/// A stored digest begins with its algorithm.
-fn sha256_byte() -> u8 {
-    stored([0; 32])[0]
 }

@@ -100,7 +100,9 @@ async fn nothing_promised_is_lost_on_a_store_that_fails() {
 
 async fn behind_faults(garage: &Garage, seed: u64) -> (FaultyS3, Storage) {
     let proxy = FaultyS3::start(&garage.s3, seed).await.unwrap();
-    let Storage::S3 { bucket, access_key, secret_key, .. } = Storage::garage(garage).await.unwrap() else { unreachable!() };
+    let Storage::S3 { bucket, access_key, secret_key, .. } = Storage::garage(garage).await.unwrap() else {
+        unreachable!()
+    };
     let storage = Storage::S3 { endpoint: proxy.listen.clone(), bucket, access_key, secret_key };
     (proxy, storage)
 }

@@ -14,8 +14,7 @@ use std::{
 };
 
 /// Less than the day that a clock jumps by, and far more than the test takes. The steps of the replicated clock are 5 s.
-const GC_SECTION: &str =
-    "gc:\n  unsafedelays: true\n  grace: 12h\n  promise: 6h\n  deletedelay: 6h\n  sweepdelay: 6h\n  deleteuntagged: 12h\n";
+const GC_SECTION: &str = "gc:\n  unsafedelays: true\n  grace: 12h\n  promise: 6h\n  deletedelay: 6h\n  sweepdelay: 6h\n  deleteuntagged: 12h\n";
 const LIMIT: Duration = Duration::from_secs(60);
 /// More than all of it takes, less than any of the delays.
 const TEST_MAX_MS: u64 = 20 * 60 * 1000;
@@ -54,14 +53,14 @@ async fn nothing_expires_early_when_the_wall_clock_of_a_node_jumps_by_a_day() {
     for node in &mut cluster.nodes {
         let clock = node.data.with_extension("clock");
         set(&clock, "+0");
-        let set = [
+        let variables = [
             ("LD_PRELOAD", library.display().to_string()),
             ("FAKETIME_TIMESTAMP_FILE", clock.display().to_string()),
             ("FAKETIME_NO_CACHE", "1".to_owned()),
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
             ("DONT_FAKE_MONOTONIC", "1".to_owned()),
         ];
-        node.environment.extend(set.map(|(name, value)| (name.to_owned(), value)));
+        node.environment.extend(variables.map(|(name, value)| (name.to_owned(), value)));
         clocks.push(clock);
         node.start().unwrap();
     }
@@ -72,7 +71,8 @@ async fn nothing_expires_early_when_the_wall_clock_of_a_node_jumps_by_a_day() {
     let lone = b"named by no manifest";
     client.push_blob("team/app", &digest_of(lone), full(lone.as_slice().into())).await.unwrap();
     let upload = client.open_upload("team/app").await.unwrap();
-    let answer = client.send_body(Method::PATCH, &upload, &[], full("first, ".into())).await.unwrap().expect(202).unwrap();
+    let answer =
+        client.send_body(Method::PATCH, &upload, &[], full("first, ".into())).await.unwrap().expect(202).unwrap();
     let mut upload = path_of(answer.header("location"));
     let mut content = String::from("first, ");
     let untagged = client.push_image("team/app", "moved", "untagged").await.unwrap();
@@ -94,14 +94,19 @@ async fn nothing_expires_early_when_the_wall_clock_of_a_node_jumps_by_a_day() {
             .await;
             // Two steps of the replicated clock, taken by it or by its leader, and whatever follows from them.
             let before = mono(&cluster, node).await;
-            wait_for("replicated time to go on", LIMIT, || async { (mono(&cluster, node).await > before + 10_000).then_some(()) })
-                .await;
-            for path in [format!("blobs/{}", digest_of(lone)), format!("manifests/{untagged}"), "manifests/moved".to_owned()] {
+            wait_for("replicated time to go on", LIMIT, || async {
+                (mono(&cluster, node).await > before + 10_000).then_some(())
+            })
+            .await;
+            for path in
+                [format!("blobs/{}", digest_of(lone)), format!("manifests/{untagged}"), "manifests/moved".to_owned()]
+            {
                 client.get(&format!("/v2/team/app/{path}")).await.unwrap();
             }
             let piece = format!("{node} {offset}, ");
             content.push_str(&piece);
-            let answer = client.send_body(Method::PATCH, &upload, &[], full(piece.into())).await.unwrap().expect(202).unwrap();
+            let answer =
+                client.send_body(Method::PATCH, &upload, &[], full(piece.into())).await.unwrap().expect(202).unwrap();
             upload = path_of(answer.header("location"));
         }
     }

@@ -139,7 +139,8 @@ impl Bucket {
     async fn call(&self, method: Method, key: &str, query: &[(&str, &str)]) -> Result<Response> {
         let time = Stamp::now()?;
         let path = format!("/{}/{}", self.name, key.split('/').map(escaped).collect::<Vec<_>>().join("/"));
-        let mut pairs: Vec<_> = query.iter().map(|(key, value)| format!("{}={}", escaped(key), escaped(value))).collect();
+        let mut pairs: Vec<_> =
+            query.iter().map(|(key, value)| format!("{}={}", escaped(key), escaped(value))).collect();
         pairs.sort();
         let query = pairs.join("&");
         let headers = format!("host:{}\nx-amz-content-sha256:{EMPTY_HASH}\nx-amz-date:{}\n", self.endpoint, time.full);
@@ -153,8 +154,10 @@ impl Bucket {
             key = hmac(&key, part.as_bytes());
         }
         let signature = hex::encode(hmac(&key, text.as_bytes()));
-        let authorization =
-            format!("AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={signed}, Signature={signature}", self.access_key);
+        let authorization = format!(
+            "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={signed}, Signature={signature}",
+            self.access_key
+        );
         let address = if query.is_empty() { path } else { format!("{path}?{query}") };
         let request = Request::builder().method(method).uri(address).header("host", &self.endpoint);
         let request = request.header("x-amz-content-sha256", EMPTY_HASH).header("x-amz-date", &time.full);
@@ -247,7 +250,10 @@ pub fn by_session(objects: &BTreeMap<String, u64>) -> Result<BTreeMap<String, Ve
         let parts: Vec<_> = key.split('/').collect();
         ensure!(parts.len() == 5, "a strange key: {key}");
         let mut ids = parts[4].rsplitn(3, '-').skip(2);
-        sessions.entry(ids.next().with_context(|| format!("a strange key: {key}"))?.to_owned()).or_default().push(key.clone());
+        sessions
+            .entry(ids.next().with_context(|| format!("a strange key: {key}"))?.to_owned())
+            .or_default()
+            .push(key.clone());
     }
     Ok(sessions)
 }

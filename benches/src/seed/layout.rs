@@ -56,7 +56,8 @@ mod tests {
         let dir = tempfile::TempDir::new().expect("a folder");
         write(dir.path(), Set { live: 3, size: 5 }, 2).expect("written");
         let root = dir.path().join("docker/registry/v2");
-        let link = fs::read_to_string(root.join("repositories/seed/r0/_manifests/tags/t0/current/link")).expect("a link");
+        let link =
+            fs::read_to_string(root.join("repositories/seed/r0/_manifests/tags/t0/current/link")).expect("a link");
         let hex = link.strip_prefix("sha256:").expect("a digest");
         let manifest = fs::read(data(&root, hex)).expect("a manifest");
         assert_eq!(hex::encode(Sha256::digest(&manifest)), hex);

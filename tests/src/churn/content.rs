@@ -36,7 +36,11 @@ pub struct Pool {
 impl Pool {
     /// A blob; one in twelve is large.
     pub fn pick(&self, random: &mut StdRng) -> Arc<Blob> {
-        let number = if random.random_ratio(1, 12) { SMALL + random.random_range(0..LARGE) } else { random.random_range(0..SMALL) };
+        let number = if random.random_ratio(1, 12) {
+            SMALL + random.random_range(0..LARGE)
+        } else {
+            random.random_range(0..SMALL)
+        };
         let mut made = self.made.lock().expect("nobody panics while holding it");
         made.resize(SMALL + LARGE, None);
         made[number].get_or_insert_with(|| Arc::new(blob(number))).clone()

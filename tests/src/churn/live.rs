@@ -66,7 +66,11 @@ async fn listed(registry: &Registry, first: &str, field: &str) -> Result<Vec<Str
         let answer = answer.expect(200)?;
         let page: Value = serde_json::from_slice(&answer.body)?;
         all.extend(page[field].as_array().into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)));
-        next = answer.header("link").split_once('<').and_then(|(_, rest)| rest.split_once('>')).map(|(path, _)| path_of(path));
+        next = answer
+            .header("link")
+            .split_once('<')
+            .and_then(|(_, rest)| rest.split_once('>'))
+            .map(|(path, _)| path_of(path));
     }
     Ok(all)
 }
@@ -82,7 +86,12 @@ pub async fn check_tags(registry: &Registry, repositories: &[Repository]) -> Res
         for (tag, image) in repository.tags() {
             let path = format!("/v2/{}/manifests/{tag}", repository.name);
             let answer = get(registry, &path).await?;
-            ensure!(answer.status == 200 && answer.body == image.body, "{path} should be {}: {}", image.digest, answer.status);
+            ensure!(
+                answer.status == 200 && answer.body == image.body,
+                "{path} should be {}: {}",
+                image.digest,
+                answer.status
+            );
             checked += 1;
         }
         for tag in repository.deleted() {

@@ -101,7 +101,13 @@ impl Registry {
     }
 
     /// Puts a manifest under a tag or its digest. An answer that refuses it is given too.
-    pub async fn put(&self, by: Instant, repository: &str, reference: &str, image: &Image) -> (Outcome, Option<Response>) {
+    pub async fn put(
+        &self,
+        by: Instant,
+        repository: &str,
+        reference: &str,
+        image: &Image,
+    ) -> (Outcome, Option<Response>) {
         let path = format!("/v2/{repository}/manifests/{reference}");
         let headers = [("content-type", image.media_type)];
         let answer = self.ask(by, Method::PUT, &path, &headers, || full(image.body.clone())).await;

@@ -129,7 +129,9 @@ impl Worker {
         let mut blobs = vec![Arc::new(config)];
         for _ in 0..self.random.random_range(1..=4) {
             let blob = self.world.pool.pick(&mut self.random);
-            if self.repositories[place].is_firm_blob(&blob.digest) && blobs.iter().all(|known| known.digest != blob.digest) {
+            if self.repositories[place].is_firm_blob(&blob.digest)
+                && blobs.iter().all(|known| known.digest != blob.digest)
+            {
                 blobs.push(blob);
             }
         }
@@ -168,7 +170,8 @@ impl Worker {
     async fn push_again(&mut self, place: usize) {
         let Some(image) = self.recipes.choose(&mut self.random).cloned() else { return };
         let repository = &self.repositories[place];
-        let firm = repository.is_firm(&image.digest) && image.blobs.iter().all(|blob| repository.is_firm_blob(&blob.digest));
+        let firm =
+            repository.is_firm(&image.digest) && image.blobs.iter().all(|blob| repository.is_firm_blob(&blob.digest));
         if !image.children.is_empty() || !firm {
             return;
         }
@@ -342,7 +345,9 @@ impl Worker {
         match outcome {
             Outcome::Done => self.world.report.count(what),
             Outcome::Unknown => self.world.report.count("deletions with lost answers"),
-            Outcome::Refused => self.world.report.violation(format!("worker {}: {which} could not be deleted", self.number)),
+            Outcome::Refused => {
+                self.world.report.violation(format!("worker {}: {which} could not be deleted", self.number))
+            }
         }
     }
 
@@ -435,7 +440,12 @@ fn descriptor(media_type: &str, blob: &Blob) -> serde_json::Value {
     json!({"mediaType": media_type, "digest": blob.digest, "size": blob.bytes.len()})
 }
 
-fn finish(body: serde_json::Value, media_type: &'static str, blobs: Vec<Arc<Blob>>, children: Vec<Arc<Image>>) -> Arc<Image> {
+fn finish(
+    body: serde_json::Value,
+    media_type: &'static str,
+    blobs: Vec<Arc<Blob>>,
+    children: Vec<Arc<Image>>,
+) -> Arc<Image> {
     let body = Bytes::from(body.to_string());
     Arc::new(Image { digest: digest_of(&body), body, media_type, blobs, children })
 }

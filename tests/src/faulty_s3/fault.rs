@@ -99,7 +99,9 @@ pub(super) fn partial_delete(request: &str, effect: bool) -> String {
     for (number, key) in request.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next()).enumerate() {
         let failed = !effect || number % 2 == 0;
         let _ = match (failed, quiet) {
-            (true, _) => write!(text, "<Error><Key>{key}</Key><Code>InternalError</Code><Message>injected</Message></Error>"),
+            (true, _) => {
+                write!(text, "<Error><Key>{key}</Key><Code>InternalError</Code><Message>injected</Message></Error>")
+            }
             (false, false) => write!(text, "<Deleted><Key>{key}</Key></Deleted>"),
             (false, true) => Ok(()),
         };

@@ -234,7 +234,9 @@ fn cut(answer: crate::http::Response) -> Response<Body> {
 }
 
 fn error(status: StatusCode, code: &str) -> Response<Body> {
-    let text = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>injected</Message></Error>");
+    let text = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>injected</Message></Error>"
+    );
     xml(status, text)
 }
 

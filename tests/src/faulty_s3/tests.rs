@@ -116,7 +116,10 @@ async fn a_bulk_delete_names_keys_as_failed() {
     }
     assert_eq!(failed.into_iter().collect::<Vec<_>>(), [1, 2]);
     assert!(!upstream.asked().is_empty());
-    assert_eq!(fault::partial_delete("<Quiet>true</Quiet><Key>a</Key><Key>b</Key>", true).matches("<Deleted>").count(), 0);
+    assert_eq!(
+        fault::partial_delete("<Quiet>true</Quiet><Key>a</Key><Key>b</Key>", true).matches("<Deleted>").count(),
+        0
+    );
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! `seed` makes a large registry quickly, so that costs can be measured beside it: `seed metadata` in the data directory of a
 //! single node that is stopped, through the node's own log and state machine; `seed layout` as the files of registry:2.
 //!
-//! Blobs are live: manifests of a hundred blobs each name them. Only the metadata knows them; their objects are written on
-//! demand, since their bytes do not matter to what is measured.
+//! Blobs are live: manifests of a hundred blobs each name them. Their objects are written on demand, and hold nothing but
+//! zeros: their bytes do not matter to what is measured, but a scrub would miss objects that are not there.
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -29,6 +29,9 @@ enum Command {
         /// Bytes that each blob claims to have.
         #[arg(long, default_value_t = 4096)]
         size: u64,
+        /// `storage.filesystem.rootdirectory`, to write the objects too (without blocks on disk).
+        #[arg(long)]
+        objects: Option<PathBuf>,
     },
     /// Into an empty directory of registry:2: live blobs, and blobs that nothing names.
     Layout {
@@ -51,8 +54,8 @@ enum Command {
 async fn main() -> Result<()> {
     let begun = Instant::now();
     let live = match Cli::parse().command {
-        Command::Metadata { config, live, size } => {
-            metadata::write(&config, Set { live, size }).await?;
+        Command::Metadata { config, live, size, objects } => {
+            metadata::write(&config, Set { live, size }, objects).await?;
             live
         }
         Command::Layout { root, live, dead, size } => {

@@ -17,7 +17,11 @@ use flotilla_proto::{
 use futures_util::{TryStreamExt, future::try_join_all, stream};
 use prometheus_client::registry::Registry;
 use sha2::{Digest as _, Sha256};
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// Manifests in the making at once; a hundred blobs each, of 1,024 changes that may wait.
@@ -25,8 +29,8 @@ const IMAGES_AT_ONCE: usize = 6;
 const PATIENCE: Duration = Duration::from_secs(60);
 const DAY_MS: u64 = 86_400_000;
 
-/// Writes `set` into the data directory that `config` names.
-pub async fn write(config: &Path, set: Set) -> Result<()> {
+/// Writes `set` into the data directory that `config` names, and its objects below the directory `objects`.
+pub async fn write(config: &Path, set: Set, objects: Option<PathBuf>) -> Result<()> {
     let config = config::load(Some(config), std::env::vars())?.config;
     let alone = config.cluster.as_ref().is_none_or(|cluster| cluster.peers.len() <= 1);
     ensure!(alone, "only a node that is alone in its cluster can be seeded");
@@ -34,7 +38,7 @@ pub async fn write(config: &Path, set: Set) -> Result<()> {
     let raft = RaftStore::start(&config, &lifecycle, &mut Registry::default()).await?;
     raft.barrier(Instant::now() + PATIENCE).await?;
     let store = raft.view()?.cluster()?.store.context("the node has not founded its store: start it once before")?;
-    let writer = Writer { raft: raft.clone(), store, size: set.size };
+    let writer = Writer { raft: raft.clone(), store, size: set.size, objects };
     let images = stream::iter(set.images().map(Ok));
     let written = images.try_for_each_concurrent(IMAGES_AT_ONCE, |image| writer.image(image)).await;
     raft.shutdown().await;
@@ -45,6 +49,7 @@ struct Writer {
     raft: Arc<RaftStore>,
     store: wire::Store,
     size: u64,
+    objects: Option<PathBuf>,
 }
 
 impl Writer {
@@ -85,6 +90,10 @@ impl Writer {
         };
         let (cluster, incarnation) = (&self.store.cluster_id, &self.store.incarnation);
         let key = Key::new(cluster, incarnation, hour, &hex::encode(&session_id), "seed", blob)?;
+        if let Some(root) = &self.objects {
+            let (path, size) = (root.join(key.as_str()), self.size);
+            tokio::task::spawn_blocking(move || object(&path, size)).await??;
+        }
         let segment = wire::Segment { key: key.as_str().to_owned(), length: self.size };
         let commit = wire::CommitBlob {
             session_id,
@@ -103,6 +112,14 @@ impl Writer {
     async fn propose(&self, command: Command) -> Result<Outcome> {
         Ok(self.raft.propose(command, Instant::now() + PATIENCE).await?)
     }
+}
+
+/// A file of that length without blocks on disk.
+fn object(path: &Path, size: u64) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::File::create(path)?.set_len(size)
 }
 
 /// Of no session that a node ever minted.

@@ -30,6 +30,7 @@ mod operators;
 mod plain_http;
 mod refusals;
 mod replay;
+mod scrub;
 mod tls;
 mod tokens;
 mod writes_once;

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use serde_json::json;
 use std::{
+    collections::HashMap,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -38,17 +39,27 @@ pub struct World {
     /// What happened.
     pub report: Report,
     names: Mutex<Vec<String>>,
+    /// Where a blob was brought last.
+    holders: Mutex<HashMap<String, String>>,
 }
 
 impl World {
     /// A world in which nothing happened yet.
     pub fn new(address: String, data: Vec<PathBuf>, deadline: Duration) -> Self {
-        let (pool, report, names) = (Pool::default(), Report::default(), Mutex::default());
-        Self { address, data, deadline, pool, report, names }
+        let (pool, report) = (Pool::default(), Report::default());
+        Self { address, data, deadline, pool, report, names: Mutex::default(), holders: Mutex::default() }
     }
 
     fn announce(&self, name: &str) {
         self.names.lock().unwrap_or_else(PoisonError::into_inner).push(name.to_owned());
+    }
+
+    fn holds(&self, name: &str, digest: &str) {
+        self.holders.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.to_owned(), name.to_owned());
+    }
+
+    fn holder(&self, digest: &str) -> Option<String> {
+        self.holders.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
     }
 
     fn some_name(&self, random: &mut StdRng) -> Option<String> {
@@ -250,7 +261,7 @@ impl Worker {
                 None => return self.late(),
             }
         } else if choice < 6 {
-            let from = self.world.some_name(&mut self.random).unwrap_or_else(|| name.clone());
+            let from = self.world.holder(&blob.digest).unwrap_or_else(|| name.clone());
             match self.registry.mount(by, &from, &name, blob).await {
                 Ok(true) => {
                     self.world.report.count("blobs mounted");
@@ -267,6 +278,7 @@ impl Worker {
         };
         match self.registry.upload(by, &name, blob, way).await {
             Ok(true) => {
+                self.world.holds(&name, &blob.digest);
                 self.world.report.count("blobs uploaded");
                 Ok(())
             }

@@ -251,6 +251,11 @@ impl Node {
         self.process.as_mut().expect("the node was started")
     }
 
+    /// What it wrote into its log, in all its lives.
+    pub fn log_text(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
     /// kill -9.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {

@@ -8,7 +8,7 @@ use flotilla_tests::{
     faulty_s3::{FaultyS3, Rates},
     garage::Garage,
     haproxy::Haproxy,
-    skip,
+    skip, wait_for,
 };
 use std::time::Duration;
 
@@ -33,6 +33,12 @@ async fn start(storage: Storage) -> Cluster {
         node.start().unwrap();
     }
     cluster.wait_ready().await;
+    // Until the leader has told the log of its delays, those of a day hold, and what is deleted waits for so long.
+    wait_for("the delays to hold", Duration::from_secs(60), || async {
+        let status = churn::gc_status(&cluster.nodes[0]).await.ok()?;
+        (status["delays"]["grace_ms"] == 30_000).then_some(())
+    })
+    .await;
     cluster
 }
 

@@ -46,6 +46,7 @@ users="auth: {htpasswd: {realm: r, path: $work/htpasswd}}"
 # once SIDE ROUND: prints SIDE ROUND MICROSECONDS PULLS-A-SECOND.
 once() {
   local side=$1 port url authorization='' answer
+  local -a environment=()
   port=$((20000 + RANDOM % 12000))
   url=http://127.0.0.1:$port
   rm -rf "$work/data"
@@ -66,7 +67,8 @@ once() {
       authorization="Bearer $(jq -er .token <<<"$answer")"
       ;;
   esac
-  answer=$(LOADGEN_AUTHORIZATION=$authorization "$target/loadgen" run --url "$url" --wait 20 --pid "$pid" \
+  [ -z "$authorization" ] || environment=("LOADGEN_AUTHORIZATION=$authorization")
+  answer=$(env "${environment[@]}" "$target/loadgen" run --url "$url" --wait 20 --pid "$pid" \
     --scenario manifest-tag --concurrency 8 --rate "$rate" --seconds "$seconds" --warmup 1)
   stop
   jq -r --arg side "$side" --arg round "$2" '"\($side) \($round) \(.cpu_us_per_op) \(.ops_per_second)"' <<<"$answer"

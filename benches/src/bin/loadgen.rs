@@ -57,7 +57,7 @@ struct Run {
     #[arg(long)]
     rate: Option<f64>,
     /// Header `Authorization` of each request, such as `Basic …`.
-    #[arg(long, env = "LOADGEN_AUTHORIZATION", hide_env_values = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, env = "LOADGEN_AUTHORIZATION", hide_env_values = true)]
     authorization: Option<String>,
     /// Seconds before measuring begins.
     #[arg(long, default_value_t = 0.5)]

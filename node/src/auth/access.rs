@@ -100,7 +100,7 @@ impl Access {
         Self { policy, passwords, tokens, issuer: None }
     }
 
-    /// With tokens of the cluster's own service, which answers at [`TOKEN_PATH`].
+    /// With tokens of the cluster's own service, which answers at `/auth/token`.
     pub fn with_issuer(self, issuer: Arc<Issuer>) -> Self {
         let (verifier, realm) = (issuer.clone(), Realm::Here(TOKEN_PATH.to_owned()));
         let tokens = Tokens { verifier, realm, service: issuer.service().to_owned(), signer: Signer::Cluster };

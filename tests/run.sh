@@ -5,7 +5,8 @@
 # pip into ~/.cache/flotilla. Elsewhere it runs what it can. What was left out is listed at the end, never counted as passed.
 #
 # Environment: FLOTILLA_CACHE (~/.cache/flotilla), FLOTILLA_NO_INSTALL=1 (install nothing),
-# FLOTILLA_LAYER_MIB (layer size of the memory tests; 256 when CI is set, else 1024).
+# FLOTILLA_LAYER_MIB (layer size of the memory tests; 256 when CI is set, else 1024), FLOTILLA_CHURN_SECONDS (length of the churn
+# of collection; 300, and 1800 before a release) and FLOTILLA_CHURN_SEED (of a run that is to be repeated).
 # Job control: each stage is a process group of its own, so that all of it can be stopped.
 set -muo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
@@ -14,7 +15,7 @@ GARAGE_VERSION=2.5.0
 DENY_VERSION=0.20.2
 ORAS_VERSION=0.2.43
 PACKAGES=(docker.io containerd skopeo podman buildah umoci haproxy debootstrap docker-registry apache2-utils wrk iproute2
-    iptables jq openssl curl procps python3-minimal python3-venv)
+    iptables jq openssl curl procps libfaketime python3-minimal python3-venv)
 STAGES=(install fmt clippy deny doc build unit fuzz integration compare)
 
 export FLOTILLA_CACHE=${FLOTILLA_CACHE:-$HOME/.cache/flotilla}

@@ -5,6 +5,7 @@
 //! * [`scenario`]: what one operation is.
 //! * [`run`]: how many at once, for how long, what it cost.
 //! * [`histogram`], [`process`]: latencies, CPU time and memory.
+//! * [`seed`]: large registries made quickly, to measure beside.
 //! * [`outcome`]: the JSON line. [`report`]: rounds, medians, ratios, limits.
 
 pub mod content;
@@ -14,3 +15,4 @@ pub mod process;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod seed;

@@ -5,7 +5,9 @@
 mod audit;
 mod auth_docs;
 mod battery;
+mod churn;
 mod clients;
+mod clocks;
 mod command_line;
 mod conformance;
 mod connections;
@@ -28,6 +30,7 @@ mod operators;
 mod plain_http;
 mod refusals;
 mod replay;
+mod scrub;
 mod tls;
 mod tokens;
 mod writes_once;

@@ -10,7 +10,7 @@ use crate::{
 use anyhow::{Context, Result};
 use std::{
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
     time::Duration,
 };
 use tempfile::TempDir;
@@ -29,6 +29,11 @@ pub fn server() -> PathBuf {
 /// The operator's program, beside the server's.
 pub fn operator() -> PathBuf {
     server().with_file_name("flotillactl")
+}
+
+/// Asks the node of a data directory through `flotillactl`; the exit code is part of the answer.
+pub async fn operate(data: &Path, arguments: &[&str], limit: Duration) -> Result<Output> {
+    output(Command::new(operator()).args(arguments).arg("--data").arg(data), limit).await
 }
 
 /// Where the bytes go.
@@ -210,6 +215,8 @@ pub struct Node {
     pub ops: String,
     /// Cluster address.
     pub cluster: String,
+    /// Environment variables for its process.
+    pub environment: Vec<(String, String)>,
     log: PathBuf,
     process: Option<Process>,
 }
@@ -223,6 +230,7 @@ impl Node {
             http: ports::address(),
             ops: ports::address(),
             cluster: ports::address(),
+            environment: Vec::new(),
             process: None,
         }
     }
@@ -230,7 +238,7 @@ impl Node {
     /// Starts the process, which must not run.
     pub fn start(&mut self) -> Result<()> {
         let mut command = Command::new(server());
-        command.arg("serve").arg(&self.config);
+        command.arg("serve").arg(&self.config).envs(self.environment.iter().cloned());
         self.process = Some(Process::start(&self.http, &mut command, &self.log)?);
         Ok(())
     }
@@ -241,6 +249,11 @@ impl Node {
     /// When it was not started.
     pub fn process(&mut self) -> &mut Process {
         self.process.as_mut().expect("the node was started")
+    }
+
+    /// What it wrote into its log, in all its lives.
+    pub fn log_text(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
     /// kill -9.
@@ -274,11 +287,14 @@ impl Node {
         Client::new([self.http.clone()])
     }
 
+    /// Asks it through `flotillactl`.
+    pub async fn operate(&self, arguments: &[&str], limit: Duration) -> Result<Output> {
+        operate(&self.data, arguments, limit).await
+    }
+
     /// What it says about itself.
     pub async fn status(&self) -> Result<Status> {
-        let mut command = Command::new(operator());
-        command.arg("status").arg("--data").arg(&self.data).args(["--hash", "--json"]);
-        let answer = output(&mut command, LIMIT).await?;
+        let answer = self.operate(&["status", "--hash", "--json"], LIMIT).await?;
         let text = String::from_utf8_lossy(&answer.stdout);
         anyhow::ensure!(answer.status.success(), "{}: {}", answer.status, String::from_utf8_lossy(&answer.stderr));
         serde_json::from_str(&text).with_context(|| format!("status: {text}"))

@@ -4,12 +4,15 @@
 //! so through [`skip`]; `tests/run.sh` lists those at the end.
 
 pub mod authority;
+pub mod bucket;
+pub mod churn;
 pub mod cluster;
 pub mod conformance;
 pub mod containerd;
 pub mod dev;
 pub mod differential;
 pub mod dockerd;
+pub mod faulty_s3;
 pub mod garage;
 pub mod haproxy;
 pub mod history;

@@ -1,5 +1,6 @@
 //! What an operator does to collection, by the real programs: pausing, explaining, collecting, putting back, verifying.
 
+use flotilla_client::admin;
 use flotilla_tests::{
     bucket::Store,
     churn::gc_status,
@@ -63,6 +64,22 @@ fn config_of(label: &str) -> String {
     digest_of(format!(r#"{{"label":"{label}"}}"#).as_bytes())
 }
 
+/// Keys in the store, but the marker.
+async fn objects(store: &Store) -> Vec<String> {
+    let keys = store.objects().await.unwrap().into_keys();
+    keys.filter(|key| !key.ends_with("flotilla.json")).collect()
+}
+
+/// Waits until a verification reads bytes; asks nothing that could begin another one.
+async fn until_it_reads(node: &Node) {
+    let socket = admin::Node::Socket(node.data.join(admin::SOCKET));
+    wait_for("a verification to read", LIMIT, || async {
+        let seen = admin::verification(&socket).await.unwrap();
+        (seen.running && seen.bytes > 0).then_some(())
+    })
+    .await;
+}
+
 fn queue(status: &Value, name: &str) -> Value {
     status["queues"].as_array().unwrap().iter().find(|queue| queue["name"] == name).unwrap().clone()
 }
@@ -81,7 +98,7 @@ async fn a_deleted_image_stays_while_collection_is_paused_and_goes_when_it_is_re
         (late > PASS_MS).then_some(())
     })
     .await;
-    assert_eq!(store.objects().await.unwrap().len(), 2);
+    assert_eq!(objects(&store).await.len(), 2);
     let blob = config_of("gone");
     let (_, out, _) = ask(node, &["why", &blob]).await;
     for said in ["a blob of 16 bytes", "no manifest references it; its lease is over", "collection is not on"] {
@@ -105,12 +122,12 @@ async fn a_deleted_image_stays_while_collection_is_paused_and_goes_when_it_is_re
     let why = json(node, &["why", &blob]).await;
     assert_eq!((&why["condemned"][0]["bytes"], why.get("blob")), (&16.into(), None), "{why}");
     let object = why["condemned"][0]["objects"][0].as_str().unwrap().to_owned();
-    assert!(store.objects().await.unwrap().keys().any(|key| key.ends_with(&object)), "readers may hold it");
+    assert!(objects(&store).await.iter().any(|key| key.ends_with(&object)), "readers may hold it");
     let (_, out, _) = ask(node, &["why", &blob]).await;
     assert!(out.contains("was a blob of 16 bytes; condemned for"), "{out}");
     let (_, out, _) = ask(node, &["why", &object]).await;
     assert!(out.contains(": condemned, for "), "{out}");
-    wait_for("its object to go", LIMIT, || async { (store.objects().await.ok()?.len() == 1).then_some(()) }).await;
+    wait_for("its object to go", LIMIT, || async { (objects(&store).await.len() == 1).then_some(()) }).await;
     assert_eq!(ask(node, &["why", &blob]).await.1, format!("{blob}: nothing is known of it\n"));
     assert_eq!(status(&client, &format!("/v2/team/app/manifests/{kept}")).await, 200);
     assert_eq!(ask(node, &["verify", "--hash", "--rate", "1GiB"]).await.0, 0);
@@ -185,7 +202,7 @@ async fn a_deleted_repository_is_gone_at_once_and_its_bytes_after_a_while() {
     assert!(code == 0 && out.starts_with("team/old is deleted;"), "{out}{err}");
     assert_eq!(status(&client, "/v2/team/old/tags/list").await, 404);
     assert_eq!(status(&client, "/v2/team/new/manifests/v1").await, 200);
-    wait_for("its object to go", LIMIT, || async { (store.objects().await.ok()?.len() == 1).then_some(()) }).await;
+    wait_for("its object to go", LIMIT, || async { (objects(&store).await.len() == 1).then_some(()) }).await;
     assert_eq!(status(&client, "/v2/team/new/manifests/v1").await, 200);
     assert_eq!(ask(node, &["verify", "--hash"]).await.0, 0);
     let (code, _, err) = ask(node, &["repository", "delete", "team/old"]).await;
@@ -213,17 +230,14 @@ async fn verify_says_by_its_exit_code_how_it_ended() {
     // Twenty bytes, one a second; meanwhile no other may begin.
     let slow = node.operate(&["verify", "--hash", "--rate", "1"], LIMIT);
     let other = async {
-        wait_for("it to read", LIMIT, || async {
-            let (code, _, err) = ask(node, &["verify"]).await;
-            (code == 2 && err.contains("runs already")).then_some(())
-        })
-        .await;
+        until_it_reads(node).await;
+        let (code, _, err) = ask(node, &["verify"]).await;
+        assert!(code == 2 && err.contains("runs already"), "{err}");
     };
     let (slow, ()) = tokio::join!(slow, other);
     assert_eq!(slow.unwrap().status.code(), Some(0));
 
-    let key = store.objects().await.unwrap().into_keys().find(|key| !key.ends_with("flotilla.json")).unwrap();
-    store.remove(&key).await.unwrap();
+    store.remove(&objects(&store).await[0]).await.unwrap();
     let (code, out, _) = ask(node, &["verify"]).await;
     assert!(code == 1 && out.contains("is missing") && out.contains("1 differences"), "{out}");
     cluster.nodes[0].stop().await.unwrap();
@@ -238,11 +252,7 @@ async fn a_verification_ends_with_its_node() {
     let mut verify = Command::new(operator());
     verify.args(["verify", "--hash", "--rate", "1", "--data"]).arg(&cluster.nodes[0].data);
     let verify = tokio::spawn(async move { output(&mut verify, LIMIT).await });
-    wait_for("it to run", LIMIT, || async {
-        let (code, _, err) = ask(&cluster.nodes[0], &["verify"]).await;
-        (code == 2 && err.contains("runs already")).then_some(())
-    })
-    .await;
+    until_it_reads(&cluster.nodes[0]).await;
     // Fails if it takes a minute.
     cluster.nodes[0].stop().await.unwrap();
     let ended = verify.await.unwrap().unwrap();

@@ -70,7 +70,8 @@ impl Rates {
     /// Every one of them, often enough to be met, seldom enough to go on.
     pub fn some() -> Self {
         let often = |fault: &Fault| match fault {
-            Fault::ErrorInside | Fault::UploadGone => 60,
+            // Of uploads in parts there are few.
+            Fault::ErrorInside | Fault::UploadGone => 150,
             Fault::PartialDelete => 200,
             _ => 15,
         };

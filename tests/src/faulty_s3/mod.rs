@@ -73,6 +73,11 @@ impl Counters {
         self.faults.values().sum()
     }
 
+    /// Faults of one kind.
+    pub fn of_fault(&self, fault: Fault) -> u64 {
+        self.faults.iter().filter(|((_, kind), _)| *kind == fault).map(|(_, count)| count).sum()
+    }
+
     /// Requests of one operation.
     pub fn of(&self, operation: Operation) -> u64 {
         self.requests.get(&operation).copied().unwrap_or(0)

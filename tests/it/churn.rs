@@ -149,7 +149,7 @@ async fn nothing_promised_is_lost_while_nodes_die_and_collection_runs() {
     let Some(garage) = garage(test).await else { return };
     let storage = Storage::garage(&garage).await.unwrap();
     let store = Store::of(&storage, None);
-    let plan = Plan { workers: 16, length: length(), seed: seed(), disturbed: true, huge_in: 250 };
+    let plan = Plan { workers: 16, length: length(), seed: seed(), disturbed: true, huge_in: 120 };
     churn(test, plan, start(storage).await, store, &garage, || {}).await;
 }
 
@@ -157,7 +157,7 @@ async fn nothing_promised_is_lost_while_nodes_die_and_collection_runs() {
 async fn nothing_promised_is_lost_on_a_store_that_fails() {
     let test = "nothing_promised_is_lost_on_a_store_that_fails";
     let Some(garage) = garage(test).await else { return };
-    let plan = Plan { workers: 8, length: length().min(FAULTS), seed: seed(), disturbed: false, huge_in: 60 };
+    let plan = Plan { workers: 8, length: length().min(FAULTS), seed: seed(), disturbed: false, huge_in: 50 };
     let (proxy, storage) = behind_faults(&garage, plan.seed).await;
     // The count at the end asks the store itself.
     let store = Store::of(&storage, Some(&garage.s3));

@@ -44,20 +44,22 @@ pub async fn ask(data: &Path, arguments: &[&str], limit: Duration) -> Asked {
 /// Works until the end; then collection is on.
 pub async fn work(data: Vec<PathBuf>, seed: u64, end: Instant, report: Arc<Report>) {
     let mut random = StdRng::seed_from_u64(seed ^ 0x0FF1CE);
+    let mut turn = 0;
     while Instant::now() < end {
         // A schedule, not a wait: nothing is to be true afterwards.
         sleep(Duration::from_millis(random.random_range(2_000..6_000))).await;
         let Some(node) = data.choose(&mut random) else { return };
-        match random.random_range(0..4) {
-            0 => {
+        turn += 1;
+        match turn % 4 {
+            1 => {
                 if let Asked::Done(_) = ask(node, &["gc", "pause", "churn"], LIMIT).await {
                     report.count("collection paused by the operator");
                 }
                 sleep(Duration::from_millis(random.random_range(1_000..4_000))).await;
                 resume(&data).await;
             }
-            1 => done(ask(node, &["gc", "run"], LIMIT).await, "collected at once by the operator", &report),
-            2 => done(ask(node, &["gc", "dry-run"], LIMIT).await, "dry runs", &report),
+            2 => done(ask(node, &["gc", "run"], LIMIT).await, "collected at once by the operator", &report),
+            3 => done(ask(node, &["gc", "dry-run"], LIMIT).await, "dry runs", &report),
             _ => verify(node, &report).await,
         }
     }

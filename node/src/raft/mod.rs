@@ -21,6 +21,7 @@ mod identity;
 mod membership;
 mod metrics;
 mod network;
+pub mod offline;
 mod operators;
 mod options;
 mod peers;

@@ -76,7 +76,10 @@ impl Desk {
             let why = if gc.reason.is_empty() { "no reason is given" } else { gc.reason.as_str() };
             bail!(Refused(format!(
                 "collection is {} ({why}): nothing was deleted; `flotillactl gc resume` goes on",
-                mode_name(gc.mode())
+                match gc.mode() {
+                    GcMode::Verify => "in mode verify",
+                    mode => mode_name(mode),
+                }
             )));
         }
         let mut all = Collected::default();

@@ -161,7 +161,7 @@ async fn mode_verify_tells_what_would_go_whenever_that_changes_and_nothing_goes(
     assert_eq!((told.blobs, told.bytes), (vec![dead.to_string()], 4));
     assert_eq!(rehearsal.news().await.unwrap(), None, "nothing new");
     let why = refused(world.desk.collect(Collect::default()).await);
-    assert!(why.contains("collection is verify (a look): nothing was deleted"), "{why}");
+    assert!(why.contains("collection is in mode verify (a look): nothing was deleted"), "{why}");
     world.push(b"dead too").await;
     world.wait(61);
     assert_eq!(rehearsal.news().await.unwrap().unwrap().blobs.len(), 2);

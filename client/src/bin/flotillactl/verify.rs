@@ -21,11 +21,7 @@ pub(crate) async fn run(node: &Node, verify: Verify) -> ExitCode {
         Ok(seen) => node.show(&seen, output::verification).map(|()| code(&seen)),
         Err(error) => Err(error),
     };
-    ended.unwrap_or_else(|error| {
-        // There is nobody else to tell.
-        let _ = writeln!(std::io::stderr(), "Error: {error:?}");
-        ExitCode::from(UNDONE)
-    })
+    ended.unwrap_or_else(|error| output::failed(&error, ExitCode::from(UNDONE)))
 }
 
 fn code(seen: &Verification) -> ExitCode {

@@ -1,7 +1,7 @@
 //! The composition root: the one place that knows every room.
 //!
-//! Start: blob store → Raft → the store's marker agrees with the metadata → a barrier through the leader succeeded → the
-//! public port listens. Stop: unready → drain → hand over leadership → checkpoint → end.
+//! Start: blob store → Raft → a barrier through the leader succeeded → the store's marker agrees with the metadata → the
+//! state has the delays of collection → the public port listens. Stop: unready → drain → hand over leadership → checkpoint → end.
 
 mod access;
 mod listen;
@@ -23,7 +23,7 @@ use crate::{
     registry::{LayerUrls, Registry, Settings},
     telemetry,
     workers::{
-        Supervisor, Worker,
+        Supervisor,
         gc::{self, Share, ShareOf},
         gc_settings::GcSettings,
         token_keys::{self, TokenKeys},
@@ -120,11 +120,15 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let desk = operator::Desk::new(raft.clone());
     let verifier = operator::Verifier::new(raft.clone(), blobs.clone(), lifecycle.clone());
     let operator = Arc::new(Operator { raft: raft.clone(), desk, verifier, readiness: readiness.clone() });
-    services.spawn(http::admin::serve(operators, lifecycle.clone(), operator));
+    let answers = http::admin::Operators::new(operator, audit.clone(), lifecycle.clone());
+    raft.serve_operators(operations::at_port(answers.clone()));
+    services.spawn(http::admin::serve(operators, answers));
 
     let node = Node { config, lifecycle, say, raft, blobs };
+    let metadata: Arc<dyn MetadataStore> = node.raft.clone();
+    let mut settings_of_gc = GcSettings::new(metadata.clone(), delays(&node.config.gc));
     let result = tokio::select! {
-        result = node.establish() => result,
+        result = node.establish(&mut settings_of_gc) => result,
         why = node.raft.failed() => Err(anyhow::anyhow!(why)),
         () = node.lifecycle.leaving().cancelled() => {
             node.lifecycle.stop();
@@ -142,7 +146,6 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     };
 
     health.run(checks, &node.lifecycle);
-    let metadata: Arc<dyn MetadataStore> = node.raft.clone();
     if let Some(issuer) = access::issuer(&node.config, &metadata, cluster_id) {
         supervisor.run(TokenKeys::new(issuer.clone()), token_keys::INTERVAL);
         access = access.with_issuer(issuer);
@@ -169,13 +172,6 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
         limits,
         audit: audit.clone(),
     });
-    let mut settings_of_gc = GcSettings::new(metadata.clone(), delays(&node.config.gc));
-    if node.raft.is_leader()
-        && let Err(error) = settings_of_gc.pass(node.lifecycle.draining()).await
-    {
-        // Leases that begin before the worker's first pass would have the delays of before.
-        warn!("the delays of collection are not set yet: {error:#}");
-    }
     let public = public.listen()?;
     info!("serving on {public}");
     let requests = node.lifecycle.clone();
@@ -280,8 +276,9 @@ impl Node {
         });
     }
 
-    /// Waits for the cluster, ties it to the blob store, and says that it is ready. Returns the cluster's id.
-    async fn establish(&self) -> anyhow::Result<String> {
+    /// Waits for the cluster, ties it to the blob store, waits for the delays of collection, and says that it is ready.
+    /// Returns the cluster's id.
+    async fn establish(&self, settings_of_gc: &mut GcSettings) -> anyhow::Result<String> {
         self.say(Readiness::Starting("waiting for the cluster".into()));
         let cluster_id = loop {
             let barrier = self.raft.barrier(Instant::now() + PATIENCE).await;
@@ -296,6 +293,8 @@ impl Node {
         let new_store = self.config.cluster.as_ref().is_some_and(|cluster| cluster.new_store);
         let leads = || self.raft.is_leader();
         store_marker::establish(&*self.raft, &*self.blobs, &leads, &cluster_id, new_store).await?;
+        self.say(Readiness::Starting("waiting for the delays of collection".into()));
+        settings_of_gc.settle(&leads, self.lifecycle.draining()).await?;
         self.say(Readiness::Ready);
         Ok(cluster_id)
     }

@@ -76,6 +76,9 @@ impl Machine<'_> {
 
     /// Tags go first, then manifests, then links, so that nothing ever points to what is gone.
     pub(super) fn drain_repository(&mut self, command: &wire::DrainRepository) -> Applied {
+        if !self.collects() {
+            return Ok(Outcome::Done(wire::Done { count: 0 }));
+        }
         let record = key(Table::Draining, &[&command.repository_id]);
         let Some(mut repository) = self.get::<wire::Repository>(&record)? else {
             return Ok(Outcome::Done(wire::Done { count: 0 }));

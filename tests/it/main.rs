@@ -8,6 +8,7 @@ mod battery;
 mod churn;
 mod clients;
 mod clocks;
+mod collection;
 mod command_line;
 mod conformance;
 mod connections;

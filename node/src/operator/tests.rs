@@ -171,6 +171,18 @@ async fn mode_verify_tells_what_would_go_whenever_that_changes_and_nothing_goes(
 }
 
 #[tokio::test]
+async fn a_run_that_trips_the_breaker_says_so() {
+    let world = World::new();
+    world.push(&[0; 1_001]).await;
+    world.wait(61);
+    assert_eq!(world.desk.collect(Collect::default()).await.unwrap().breaker, None);
+    world.wait(31);
+    let tripped = world.desk.collect(Collect::default()).await.unwrap();
+    assert_eq!(tripped.lists, 0);
+    assert!(tripped.breaker.is_some_and(|why| why.contains("1001 bytes")), "and why");
+}
+
+#[tokio::test]
 async fn queues_tell_what_waits_and_how_late_it_is() {
     let world = World::new();
     world.push(b"dead").await;

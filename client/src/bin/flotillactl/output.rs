@@ -99,6 +99,9 @@ pub(crate) fn collected(collected: &Collected, dry_run: bool) -> anyhow::Result<
         "objects of {} dead segment lists ({} bytes) {verb} from the store",
         collected.lists, collected.list_bytes
     ))?;
+    if let Some(reason) = &collected.breaker {
+        line(&format!("collection is paused now, by the breaker: {reason}"))?;
+    }
     match collected.more {
         true => line("there is more"),
         false => Ok(()),
@@ -219,6 +222,9 @@ pub(crate) fn verification(seen: &Verification) -> anyhow::Result<()> {
     }
     if let Some(error) = &seen.error {
         line(&format!("ended early: {error}"))?;
+    }
+    if seen.suspects > 0 {
+        line("the bytes of suspect blobs are missing or damaged: push the images again")?;
     }
     line(&format!(
         "{} differences; {} blobs ({} suspect), {} bytes read, {} keys of the store",

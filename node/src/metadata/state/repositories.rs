@@ -3,6 +3,7 @@
 
 use super::apply::{Applied, Machine};
 use super::keys::{Table, key};
+use super::mutant::Mutant;
 use super::records::{damaged, decode, scan};
 use super::tables::TablesError;
 use crate::metadata::Outcome;
@@ -88,7 +89,7 @@ impl Machine<'_> {
         self.drain_manifests(&mut repository, &mut budget)?;
         self.drain_links(&mut repository, &mut budget)?;
         self.drain_trash(&repository.id, &mut budget)?;
-        match budget.spent() {
+        match budget.spent() && !self.broken(Mutant::DrainOnce) {
             true => self.put_repository(&repository)?,
             false => self.delete(&record)?,
         }

@@ -75,8 +75,7 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Answers operators, wherever they ask. Cheap to clone.
-#[derive(Clone)]
+/// Answers operators, wherever they ask.
 pub struct Operators {
     operations: Arc<dyn Operations>,
     audit: Option<Audit>,
@@ -95,7 +94,7 @@ impl Operators {
 
     /// Answers a question by a status and JSON, and notes a change in the audit log. Once begun it goes on without the one who
     /// asked, so that no change is without its line; the drain of the node ends it.
-    pub async fn answer(&self, from: Operator, method: Method, uri: Uri) -> (StatusCode, Bytes) {
+    pub async fn answer(self: &Arc<Self>, from: Operator, method: Method, uri: Uri) -> (StatusCode, Bytes) {
         let Ok(place) = self.places.clone().try_acquire_owned() else {
             return refusal(StatusCode::SERVICE_UNAVAILABLE, "too many operators ask at once");
         };
@@ -120,7 +119,7 @@ impl Operators {
 }
 
 /// Serves the socket until everything stops.
-pub async fn serve(listener: UnixListener, operators: Operators) {
+pub async fn serve(listener: UnixListener, operators: Arc<Operators>) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let lifecycle = operators.lifecycle.clone();
     let stopping = lifecycle.stopping().clone();
@@ -146,7 +145,7 @@ pub async fn serve(listener: UnixListener, operators: Operators) {
     stopping.run_until_cancelled(accept).await;
 }
 
-async fn connection(stream: UnixStream, operators: Operators) {
+async fn connection(stream: UnixStream, operators: Arc<Operators>) {
     let uid = stream.peer_cred().ok().map(|peer| peer.uid());
     let service = service_fn(|request: Request<Incoming>| {
         let operators = operators.clone();

@@ -5,7 +5,8 @@
 #
 # Prints a markdown table of medians, ratios (ours to theirs) and every round; JSON lines go to --out.
 # --check  fails if a limit is broken (benches/src/report.rs).    --quick  one short round, for CI.
-# Environment: OURS and THEIRS, commands that take the path of a configuration file; TMPDIR, where the directories go;
+# Environment: BIN, a folder of built binaries (without it they are built as they are released);
+# OURS and THEIRS, commands that take the path of a configuration file; TMPDIR, where the directories go;
 # ACCESSLOG=off switches both access logs off (default: on, as an operator gets it).
 # Both get the same configuration file. Only one of the two runs at a time, on an empty directory in each round.
 set -euo pipefail
@@ -19,14 +20,13 @@ while [ $# -gt 0 ]; do
     --rows) rows=$2; shift ;;
     --rounds) rounds=$2; shift ;;
     --out) out=$2; shift ;;
-    *) sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
   esac
   shift
 done
 
-target=${CARGO_TARGET_DIR:-target}/release
-# The whole workspace, as the tests build it: a part of it would select other features, and compile dependencies again.
-cargo build --release --locked --workspace >&2
+target=${BIN:-${CARGO_TARGET_DIR:-target}/release}
+[ -n "${BIN:-}" ] || cargo build --release --locked --workspace >&2
 ours=${OURS:-$target/flotilla serve}
 theirs=${THEIRS:-docker-registry serve}
 if ! command -v "${theirs%% *}" >/dev/null; then

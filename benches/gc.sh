@@ -1,40 +1,50 @@
 #!/usr/bin/env bash
-# What collection costs: DEAD blobs that nothing names go beside 10,000 and beside 1,000,000 that live.
+# What collection costs.
 #
-#   benches/gc.sh [--quick] [--check] [--s3] [--dead N] [--live "N N"] [--beside-theirs]
+#   benches/gc.sh [cost|load|theirs] [--quick] [--check] [--s3] [--dead N] [--live "N N ..."] [--pairs N]
 #
-# Prints a markdown table: log entries, requests to the store, CPU time, and the ratio of the last row to the first. Every
-# figure is what a window of the same length cost with the collection in it, less what it cost without (ticks, checkpoints).
-# --quick  2,000 and 20,000 live blobs.   --s3  on a Garage of its own (GARAGE names it), else on a directory.
-# --check  fails if log entries or delete requests differ by more than 5 %, CPU by more than 1.6x, or either is above 0.01
-#          for each dead blob; on a directory also below 2,000 blobs a second.
-# --beside-theirs  then a second table: the same data under Debian's docker-registry and its `garbage-collect`.
-# Environment: BIN (target/release), the folder of flotilla, flotillactl, loadgen and seed; TMPDIR.
+# cost    DEAD blobs (2,000) that nothing names go beside 10,000 and beside 1,000,000 live ones: log entries, requests to the
+#         store, CPU time, blobs a second. About seven minutes, most of it to write the million.
+# load    the same load with collection at its default rate and without, in turns: latency, in five pairs. Four minutes.
+# theirs  the same data under Debian's docker-registry and its `garbage-collect`, beside ours. Four minutes.
+#
+# --check  fails if a limit is broken. cost: entries and delete requests of the last row within 5 % of the first, CPU at most
+#          1.6x, at most 0.01 entries and 0.01 delete requests for each dead blob, 2,000 blobs a second on a directory.
+#          load: p50 at most 1.1x, p99 at most 1.5x, by medians.
+# --quick  cost: 2,000 and 20,000 live; load: three short pairs. For CI: limits on times have room for a busy machine.
+# --s3     on a Garage of its own (GARAGE names it), else on a directory. Not for load.
+# Environment: BIN (target/release), the folder of flotilla and flotillactl; TOOLS (BIN), that of seed and loadgen; TMPDIR.
+#
+# Live blobs are written by `seed`, through the state machine. Of their objects only the first 10,000, in the order of keys,
+# are in the store: none but the scrub reads objects of live blobs, it begins with those, at 1,000 a minute, and a run is
+# over before it comes to the others; a run in which it missed one fails. Dead blobs of cost and theirs are pushed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-dead=2000 lives='10000 1000000' check='' s3='' theirs=''
+what=cost quick='' check='' s3='' dead=2000 lives='' pairs=5 rounds=3
 while [ $# -gt 0 ]; do
   case $1 in
-    --quick) lives='2000 20000' ;;
+    cost | load | theirs) what=$1 ;;
+    --quick) quick=1 pairs=3 rounds=2 ;;
     --check) check=1 ;;
     --s3) s3=1 ;;
     --dead) dead=$2; shift ;;
     --live) lives=$2; shift ;;
-    --beside-theirs) theirs=1 ;;
-    *) sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    --pairs) pairs=$2; shift ;;
+    *) sed -n '2,22s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
   esac
   shift
 done
 
-bin=${BIN:-${CARGO_TARGET_DIR:-target}/release}
 [ -n "${BIN:-}" ] || cargo build --release --locked --workspace >&2
+bin=${BIN:-${CARGO_TARGET_DIR:-target}/release}
+tools=${TOOLS:-$bin}
 for tool in jq curl; do
   command -v $tool >/dev/null || { echo "gc.sh: $tool is not installed; nothing measured" >&2; exit 3; }
 done
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/flotilla-gc.XXXXXX")
-pid=''
+pid='' pusher=''
 stop() {
   [ -n "$pid" ] || return 0
   kill "$pid" 2>/dev/null || true
@@ -42,6 +52,7 @@ stop() {
   pid=''
 }
 cleanup() {
+  [ -z "$pusher" ] || kill "$pusher" 2>/dev/null || true
   stop
   [ -z "$s3" ] || sh tests/lib/garage.sh stop "$work/garage"
   rm -rf "$work"
@@ -49,6 +60,10 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 [ -z "$s3" ] || eval "$(sh tests/lib/garage.sh start "$work/garage")"
+
+fail() { echo "gc.sh: $*" >&2; exit 1; }
+say() { echo "gc.sh: $*" >&2; }
+now() { date +%s%N; }
 
 free_port() {
   local port
@@ -59,16 +74,14 @@ free_port() {
   echo "$port"
 }
 
-# Seconds: long enough to push the dead before the first of them is due.
-grace=60 window=100
-
-# configure NAME: writes NAME.yml; sets url, ops and data.
-configure() {
-  local port cluster
+# found NAME GC-SECTION SEED-ARGUMENTS...: a node on a data directory of its own, seeded; sets url, ops, data and pid.
+found() {
+  local name=$1 gc=$2 port cluster
+  shift 2
   port=$(free_port) cluster=$(free_port)
   url=http://127.0.0.1:$port
   ops=127.0.0.1:$(free_port)
-  data=$work/$1
+  data=$work/$name
   mkdir -p "$data"
   {
     cat <<YAML
@@ -76,180 +89,108 @@ version: 0.1
 log: {level: info, formatter: json}
 http: {addr: "127.0.0.1:$port", debug: {addr: "$ops"}}
 cluster: {name: bench, datadir: $data/node, addr: "127.0.0.1:$cluster", advertise: "127.0.0.1:$cluster", peers: ["127.0.0.1:$cluster"], bootstrapexpect: 1}
-gc: {unsafedelays: true, grace: ${grace}s, promise: 20s, deletedelay: 5s, sweepdelay: 30s, rate: 100000, breaker: off}
+gc: {$gc}
 YAML
     if [ -n "$s3" ]; then
       cat <<YAML
 storage:
-  s3: {bucket: $FLOTILLA_TEST_S3_BUCKET, region: garage, regionendpoint: "$FLOTILLA_TEST_S3_ENDPOINT", accesskey: $AWS_ACCESS_KEY_ID, secretkey: $AWS_SECRET_ACCESS_KEY, rootdirectory: /$1}
+  s3: {bucket: $FLOTILLA_TEST_S3_BUCKET, region: garage, regionendpoint: "$FLOTILLA_TEST_S3_ENDPOINT", accesskey: $AWS_ACCESS_KEY_ID, secretkey: $AWS_SECRET_ACCESS_KEY, rootdirectory: /$name}
   delete: {enabled: true}
 YAML
     else
       printf 'storage:\n  filesystem: {rootdirectory: %s}\n  delete: {enabled: true}\n' "$data/store"
     fi
-  } >"$work/$1.yml"
-}
-
-# seed NAME LIVE: on S3 the live blobs have no objects, which the scrub will notice after two minutes, at its own slow rate.
-seed() {
-  local objects=()
-  [ -n "$s3" ] || objects=(--objects "$data/store")
-  "$bin/seed" metadata --config "$work/$1.yml" --live "$2" "${objects[@]}" >&2
+  } >"$work/node.yml"
+  start
+  stop
+  "$tools/seed" metadata --config "$work/node.yml" "$@" >&2
+  start
 }
 
 start() {
-  "$bin/flotilla" serve "$work/$1.yml" >>"$work/$1.log" 2>&1 &
+  "$bin/flotilla" serve "$work/node.yml" >>"$work/node.log" 2>&1 &
   pid=$!
   local tries=0
   until curl -fs "http://$ops/readyz" >/dev/null; do
     tries=$((tries + 1))
-    if [ $tries -gt 1200 ] || ! kill -0 "$pid" 2>/dev/null; then tail -n 20 "$work/$1.log" >&2; exit 1; fi
+    if [ $tries -gt 1200 ] || ! kill -0 "$pid" 2>/dev/null; then tail -n 20 "$work/node.log" >&2; exit 1; fi
     sleep 0.1
   done
 }
 
-# figures: ENTRIES DELETES LISTS OTHERS CPU-TICKS so far.
-figures() {
-  local page
-  page=$(curl -fs "http://$ops/metrics")
-  sum() { awk -v re="$1" '$1 ~ re {sum += $NF} END {printf "%d", sum}' <<<"$page"; }
-  local count='^flotilla_blobstore_operation_seconds_count\{operation="'
-  echo "$(sum '^flotilla_raft_applied_index')" "$(sum "${count}delete")" "$(sum "${count}list")" \
-    "$(sum "${count}(put|part|create|complete|abort|read|length)")" \
-    "$(sed 's/.*) //' "/proc/$pid/stat" | awk '{print $12 + $13}')"
+# gone: the node ends and its data goes, if the run was sound.
+gone() {
+  [ "$(metric flotilla_gc_objects_missing_total)" = 0 ] || fail 'the scrub came to objects that were not seeded'
+  stop
+  rm -rf "$data" "$work/node.log"
 }
+
+flotillactl() { "$bin/flotillactl" "$@" --data "$data/node" >/dev/null; }
+due() { "$bin/flotillactl" gc status --json --data "$data/node" | jq '.queues[] | select(.name == "links") | .due'; }
+
+# metric REGEX: the sum of the series that it matches; "deleted" and "deleting" are used most.
+metric() { curl -fs "http://$ops/metrics" | awk -v re="^$1" '$1 ~ re {sum += $NF} END {printf "%.0f", sum}'; }
+deleted() { metric flotilla_gc_objects_deleted_total; }
+
+# figures: ENTRIES DELETES LISTS OTHERS CPU-MS so far. Entries are those that were proposed: no ticks of the clock.
+figures() {
+  curl -fs "http://$ops/metrics" | awk -v cpu="$(cpu_ms)" '
+    /^flotilla_raft_batch_operations_count/ {entries += $NF}
+    /^flotilla_gc_hours_swept_total/ {entries -= $NF}
+    /^flotilla_blobstore_(operation_seconds_count|retries_total)/ {
+      if (/operation="delete"/) deletes += $NF; else if (/operation="list"/) lists += $NF; else others += $NF }
+    END {printf "%d %d %d %d %d\n", entries, deletes, lists, others, cpu}'
+}
+cpu_ms() { sed 's/.*) //' "/proc/$pid/stat" | awk '{print ($12 + $13) * 10}'; }
 
 # less A B: B - A, field by field.
 less() { paste <(tr ' ' '\n' <<<"$1") <(tr ' ' '\n' <<<"$2") | awk '{printf "%s%d", sep, $2 - $1; sep = " "}'; }
+median() { sort -n | awk '{row[NR] = $1} END {print (row[int((NR + 1) / 2)] + row[int(NR / 2) + 1]) / 2}'; }
 
-# count FIELD: entries in the queues that dead blobs go through; uploads and their hours end in their own time.
-count() {
-  "$bin/flotillactl" gc status --json --data "$data/node" |
-    jq --arg field "$1" '[.queues[] | select(.name | IN("sessions", "hours") | not) | .[$field]] | add'
-}
-waiting() { count waiting; }
+# Delays that let a bench wait: the tick of the clock is half a second.
+short='unsafedelays: true, grace: 12s, promise: 10s, deletedelay: 100ms, sweepdelay: 60s, rate: 100000, breaker: off'
 
-table=()
-# once LIVE: one row.
-once() {
-  local live=$1 name=live$1 before after began took idle busy
-  configure "$name"
-  start "$name" && stop
-  seed "$name" "$live"
-  start "$name"
-  # Warm, and with the seed's own checkpoints behind it.
-  until [ "$(waiting)" = 0 ]; do sleep 1; done
-  before=$(figures); sleep $window; after=$(figures)
-  idle=$(less "$before" "$after")
-  "$bin/loadgen" run --scenario push --url "$url" --size 4096 --concurrency 8 --count "$dead" --seconds $((grace - 10)) \
-    --warmup 0 >"$work/push.json"
-  local pushed
+# backlog: pauses, pushes DEAD blobs that nothing names and waits until all of them are due; IDLE is what SECONDS of looking
+# at the paused node cost meanwhile.
+backlog() {
+  local before began
+  flotillactl gc pause 'a bench'
+  "$tools/loadgen" run --scenario push --url "$url" --size 4096 --concurrency 8 --count "$dead" --seconds 300 --warmup 0 >"$work/push.json"
   pushed=$(jq .ops "$work/push.json")
-  [ "$pushed" -ge "$dead" ] || { echo "gc.sh: only $pushed blobs were pushed within the grace" >&2; exit 1; }
-  before=$(figures) began=$(date +%s%N)
-  until [ "$(curl -fs "http://$ops/metrics" | awk '/^flotilla_blobstore_operation_seconds_count\{operation="delete"/ {print 1; exit}')" ]; do
-    sleep 0.2
-    [ $(($(date +%s%N) - began)) -lt ${window}000000000 ] || { echo "gc.sh: nothing was deleted" >&2; exit 1; }
-  done
-  took=$(date +%s%N)
-  until [ "$(waiting)" = 0 ]; do
-    sleep 0.05
-    [ $(($(date +%s%N) - began)) -lt ${window}000000000 ] || { echo "gc.sh: not collected in time" >&2; exit 1; }
-  done
-  took=$((($(date +%s%N) - took) / 1000000))
-  sleep $(((window * 1000 - ($(date +%s%N) - began) / 1000000) / 1000 + 1))
-  after=$(figures)
-  busy=$(less "$before" "$after")
-  # shellcheck disable=SC2046 # one word a column
-  set -- $(less "$idle" "$busy")
-  table+=("$live $pushed $1 $2 $3 $4 $(($5 * 10)) $took")
-  stop
-  [ -n "$s3" ] || rm -rf "$data"
+  [ "$pushed" -ge "$dead" ] || fail "only $pushed blobs were pushed"
+  before=$(figures) began=$(now)
+  while [ $(($(now) - began)) -lt 15000000000 ]; do deleted >/dev/null; sleep 0.05; done
+  idle_ms=$((($(now) - began) / 1000000))
+  idle=$(less "$before" "$(figures)")
+  until [ "$(due)" -ge $((pushed < 10000 ? pushed : 10000)) ]; do sleep 0.2; done
 }
 
-for live in $lives; do once "$live"; done
-
-echo "| live | dead | log entries | deletes | lists | other requests | CPU ms | deleting took ms |"
-echo "|---:|---:|---:|---:|---:|---:|---:|---:|"
-for row in "${table[@]}"; do echo "| ${row// / | } |"; done
-printf '%s\n' "${table[@]}" | awk -v check="$check" -v directory="$([ -z "$s3" ] && echo 1)" '
-  function off(a, b) { return a == 0 ? (b == 0 ? 1 : 99) : b / a }
-  NR == 1 { split($0, first) }
-  { last = $0 }
-  { if ($3 > 0.01 * $2 + 2) bad = bad sprintf("%d log entries for %d dead blobs\n", $3, $2)
-    if (!directory && $4 > 0.01 * $2) bad = bad sprintf("%d delete requests for %d dead blobs\n", $4, $2)
-    if (directory && $8 > 0 && $2 * 1000 / $8 < 2000) bad = bad sprintf("%d blobs a second\n", $2 * 1000 / $8) }
-  END {
-    split(last, l)
-    printf "\nratios: log entries %.3f, deletes %.3f, CPU %.2f\n", off(first[3], l[3]), off(first[4], l[4]), off(first[7], l[7])
-    if (off(first[3], l[3]) > 1.05 || off(first[3], l[3]) < 0.95) bad = bad "log entries differ\n"
-    if (off(first[4], l[4]) > 1.05 || off(first[4], l[4]) < 0.95) bad = bad "delete requests differ\n"
-    if (off(first[7], l[7]) > 1.6) bad = bad "CPU differs\n"
-    if (bad != "") { printf "LIMITS BROKEN:\n%s", bad; if (check) exit 1 }
-  }'
-
-[ -n "$theirs" ] || exit 0
-for tool in docker-registry /usr/bin/time; do
-  command -v $tool >/dev/null || { echo "gc.sh: $tool is not installed; no second table" >&2; exit 3; }
-done
-
-# The same blobs as files; the collection of docker-registry needs that nobody writes, so it runs read-only meanwhile, as its
-# manual says. Requests: pushes at a fixed rate during the collection.
-rate=20
-echo
-echo "| registry | live | dead | seconds | peak MiB | pushes meanwhile | refused |"
-echo "|---|---:|---:|---:|---:|---:|---:|"
-for live in $lives; do
-  root=$work/theirs
-  "$bin/seed" layout --root "$root" --live "$live" --dead "$dead" >&2
-  port=$(free_port)
-  cat >"$work/theirs.yml" <<YAML
-version: 0.1
-http: {addr: "127.0.0.1:$port"}
-storage:
-  filesystem: {rootdirectory: $root}
-  maintenance: {readonly: {enabled: true}}
-  delete: {enabled: true}
-YAML
-  docker-registry serve "$work/theirs.yml" >"$work/theirs.log" 2>&1 &
-  pid=$!
-  until curl -fs "http://127.0.0.1:$port/v2/" >/dev/null; do sleep 0.1; done
-  /usr/bin/time -f '%e %M' -o "$work/time" docker-registry garbage-collect "$work/theirs.yml" >"$work/collect.log" 2>&1 &
-  collect=$!
-  sent=0 refused=0
-  while kill -0 $collect 2>/dev/null; do
-    code=$(curl -s -o /dev/null -w '%{http_code}' -X POST "http://127.0.0.1:$port/v2/seed/new/blobs/uploads/")
-    sent=$((sent + 1))
-    [ "$code" = 202 ] || refused=$((refused + 1))
-    sleep "$(awk "BEGIN {print 1 / $rate}")"
-  done
-  wait $collect
-  read -r seconds kib <"$work/time"
-  echo "| docker-registry | $live | $dead | $seconds | $((kib / 1024)) | $sent | $refused |"
-  stop
-  rm -rf "$root"
-done
-for live in $lives; do
-  name=ours$live
-  configure "$name"
-  start "$name" && stop
-  seed "$name" "$live"
-  start "$name"
-  "$bin/loadgen" run --scenario push --url "$url" --size 4096 --concurrency 8 --count "$dead" --seconds $((grace - 10)) \
-    --warmup 0 >"$work/push.json"
-  sent=0 refused=0 began=''
-  # From the first blob that is due to the last object that is gone.
+# collect: resumes, and returns when the last object is gone. TOOK is the time since then, DELETING that since the first request
+# to delete began, both in ms: too long by a look rather than too short.
+collect() {
+  local began count before=0 first='' looked at
+  count=$(deleted)
+  began=$(now)
+  looked=$began
+  flotillactl gc resume
   while :; do
-    left=$(count waiting) due=$(count due)
-    [ -n "$began" ] || [ "$due" = 0 ] || began=$(date +%s%N)
-    code=$(curl -s -o /dev/null -w '%{http_code}' -X POST "$url/v2/seed/new/blobs/uploads/")
-    sent=$((sent + 1))
-    [ "$code" = 202 ] || refused=$((refused + 1))
-    [ "$left" != 0 ] || break
-    sleep "$(awk "BEGIN {print 1 / $rate}")"
+    before=$looked looked=$(now)
+    at=$(($(deleted) - count))
+    if [ -z "$first" ] && [ "$at" -gt 0 ]; then
+      first=$((before - $(delete_ns)))
+    fi
+    [ "$at" -lt "$pushed" ] || break
+    [ $((looked - began)) -lt 120000000000 ] || fail "only $at of $pushed objects were deleted in two minutes"
+    sleep 0.05
   done
-  seconds=$(awk "BEGIN {printf \"%.2f\", ($(date +%s%N) - ${began:-0}) / 1e9}")
-  echo "| ours | $live | $dead | $seconds | $(awk '/VmHWM/ {print int($2 / 1024)}' "/proc/$pid/status") | $sent | $refused |"
-  stop
-  rm -rf "$data"
-done
+  looked=$(now)
+  took=$(((looked - began) / 1000000)) deleting=$(((looked - first) / 1000000))
+}
+# The time of the requests to delete since the last look.
+delete_ns() {
+  local sum
+  sum=$(curl -fs "http://$ops/metrics" | awk '/^flotilla_blobstore_operation_seconds_sum\{operation="delete"/ {sum += $NF} END {printf "%.0f", sum * 1e9}')
+  echo $((sum - delete_base))
+}
+
+source benches/gc/"$what".sh

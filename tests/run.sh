@@ -162,13 +162,14 @@ stage_fuzz() {
 # One process, one test at a time: each starts a cluster and measures it, on few cores. Not part of a bare `cargo test`.
 stage_integration() { cargo test --locked --release --workspace --test it -- --test-threads=1; }
 
+# With the binaries of the tests: those of a release differ in features, and their dependencies would be compiled again.
 stage_compare() {
     if [ ! -f benches/compare.sh ]; then
         skip compare "benches/compare.sh is not there"
     elif ! command -v docker-registry >/dev/null; then
         skip compare "Debian's docker-registry is not installed"
     else
-        bash benches/compare.sh --quick
+        BIN=${CARGO_TARGET_DIR:-target}/release bash benches/compare.sh --quick
     fi
 }
 

@@ -1,18 +1,64 @@
-//! The operator API: HTTP/1.1 with JSON bodies over the unix socket in a node's data directory.
+//! The operator API: HTTP/1.1 with JSON bodies over the unix socket in a node's data directory, or the same questions in a
+//! call at its cluster port, under mutual TLS.
 
-use flotilla_proto::admin::{Collect, Collected, Collection, Status, Undeleted, Verification, Why};
+use flotilla_proto::admin::{Collect, Collected, Collection, Status, Undeleted, Verification, Verify, Why};
+use flotilla_proto::wire::cluster::{OperatorRequest, operator_client::OperatorClient};
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use tokio::net::UnixStream;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 /// The socket's name inside the data directory.
 pub const SOCKET: &str = "flotilla.sock";
 /// Largest answer, in bytes.
 const ANSWER_MAX: usize = 16 << 20;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A node that is gone is noticed while it is waited for.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// A node, and how it is asked.
+#[derive(Clone, Debug)]
+pub enum Node {
+    /// By the socket in its data directory.
+    Socket(PathBuf),
+    /// At its cluster port.
+    Port(Port),
+}
+
+/// A cluster port. It is dialed when something is asked.
+#[derive(Clone, Debug)]
+pub struct Port {
+    address: String,
+    channel: Channel,
+}
+
+impl Port {
+    /// The port at `address` (`host:port`) of a node whose certificate `authority` has signed; `certificate` and `key` say
+    /// that we may ask. All of them are PEM.
+    ///
+    /// # Errors
+    /// If these are no certificates or no key, or the address is none.
+    pub fn new(address: &str, authority: &[u8], certificate: &[u8], key: &[u8]) -> Result<Self, Error> {
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        let tls = ClientTlsConfig::new()
+            .identity(Identity::from_pem(certificate, key))
+            .ca_certificate(Certificate::from_pem(authority))
+            .domain_name(host.trim_start_matches('[').trim_end_matches(']'));
+        let endpoint = Endpoint::from_shared(format!("https://{address}")).and_then(|endpoint| {
+            let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).http2_keep_alive_interval(KEEP_ALIVE);
+            endpoint.keep_alive_timeout(KEEP_ALIVE).tls_config(tls)
+        });
+        let endpoint = endpoint.map_err(|source| Error::Tls { address: address.to_owned(), source })?;
+        Ok(Self { address: address.to_owned(), channel: endpoint.connect_lazy() })
+    }
+}
 
 /// Why a node could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +71,24 @@ pub enum Error {
         /// Cause.
         #[source]
         source: std::io::Error,
+    },
+    /// Certificates, a key or an address that cannot be used.
+    #[error("cannot dial {address} under mutual TLS")]
+    Tls {
+        /// The cluster port.
+        address: String,
+        /// Cause.
+        #[source]
+        source: tonic::transport::Error,
+    },
+    /// No node answers there, it does not trust our certificate, or we do not trust its own.
+    #[error("the cluster port {address} gave no answer")]
+    Port {
+        /// The cluster port.
+        address: String,
+        /// Cause.
+        #[source]
+        source: Box<tonic::Status>,
     },
     /// The connection broke.
     #[error("the connection to the node broke")]
@@ -42,60 +106,61 @@ pub enum Error {
     Answer(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Asks the node behind `socket` for its status; with `hash`, it digests its whole state for it (reads everything).
-pub async fn status(socket: &Path, hash: bool) -> Result<Status, Error> {
-    ask(socket, Method::GET, if hash { "/status?hash=true" } else { "/status" }).await
+/// Asks the node for its status; with `hash`, it digests its whole state for it (reads everything).
+pub async fn status(node: &Node, hash: bool) -> Result<Status, Error> {
+    ask(node, Method::GET, if hash { "/status?hash=true" } else { "/status" }).await
 }
 
-/// Asks the node behind `socket` to collect garbage in its cluster, and waits for the end.
-pub async fn collect(socket: &Path, collect: Collect) -> Result<Collected, Error> {
+/// Asks the node to collect garbage in its cluster, and waits for the end.
+pub async fn collect(node: &Node, collect: Collect) -> Result<Collected, Error> {
     let Collect { dry_run, delete_untagged } = collect;
     let target = format!("/garbage-collect?dry_run={dry_run}&delete_untagged={delete_untagged}");
-    ask(socket, Method::POST, &target).await
+    ask(node, Method::POST, &target).await
 }
 
 /// How collection does.
-pub async fn collection(socket: &Path) -> Result<Collection, Error> {
-    ask(socket, Method::GET, "/gc").await
+pub async fn collection(node: &Node) -> Result<Collection, Error> {
+    ask(node, Method::GET, "/gc").await
 }
 
 /// Sets collection to `on`, `paused` or `verify`.
-pub async fn set_mode(socket: &Path, mode: &str, reason: &str) -> Result<Collection, Error> {
-    ask(socket, Method::POST, &format!("/gc?mode={}&reason={}", escape(mode), escape(reason))).await
+pub async fn set_mode(node: &Node, mode: &str, reason: &str) -> Result<Collection, Error> {
+    ask(node, Method::POST, &format!("/gc?mode={}&reason={}", escape(mode), escape(reason))).await
 }
 
 /// Everything that holds a digest (in one repository or in all of them) or a key of the store.
-pub async fn why(socket: &Path, repository: Option<&str>, what: &str) -> Result<Why, Error> {
+pub async fn why(node: &Node, repository: Option<&str>, what: &str) -> Result<Why, Error> {
     let repository = repository.map(|name| format!("&repository={}", escape(name))).unwrap_or_default();
-    ask(socket, Method::GET, &format!("/why?what={}{repository}", escape(what))).await
+    ask(node, Method::GET, &format!("/why?what={}{repository}", escape(what))).await
 }
 
 /// Puts a deleted tag back.
-pub async fn undelete_tag(socket: &Path, repository: &str, tag: &str) -> Result<Undeleted, Error> {
+pub async fn undelete_tag(node: &Node, repository: &str, tag: &str) -> Result<Undeleted, Error> {
     let target = format!("/undelete?repository={}&tag={}", escape(repository), escape(tag));
-    ask(socket, Method::POST, &target).await
+    ask(node, Method::POST, &target).await
 }
 
 /// Puts a deleted manifest back, with its tags.
-pub async fn undelete_manifest(socket: &Path, repository: &str, digest: &str) -> Result<Undeleted, Error> {
+pub async fn undelete_manifest(node: &Node, repository: &str, digest: &str) -> Result<Undeleted, Error> {
     let target = format!("/undelete?repository={}&digest={}", escape(repository), escape(digest));
-    ask(socket, Method::POST, &target).await
+    ask(node, Method::POST, &target).await
 }
 
 /// Deletes a repository with all that is in it.
-pub async fn delete_repository(socket: &Path, name: &str) -> Result<(), Error> {
-    let _: serde_json::Value = ask(socket, Method::DELETE, &format!("/repository?name={}", escape(name))).await?;
+pub async fn delete_repository(node: &Node, name: &str) -> Result<(), Error> {
+    let _: serde_json::Value = ask(node, Method::DELETE, &format!("/repository?name={}", escape(name))).await?;
     Ok(())
 }
 
-/// Begins a verification; with `hash`, every byte is read.
-pub async fn start_verification(socket: &Path, hash: bool) -> Result<Verification, Error> {
-    ask(socket, Method::POST, &format!("/verify?hash={hash}")).await
+/// Begins a verification.
+pub async fn start_verification(node: &Node, verify: Verify) -> Result<Verification, Error> {
+    let rate = verify.rate.map(|rate| format!("&rate={rate}")).unwrap_or_default();
+    ask(node, Method::POST, &format!("/verify?hash={}{rate}", verify.hash)).await
 }
 
 /// How the verification does.
-pub async fn verification(socket: &Path) -> Result<Verification, Error> {
-    ask(socket, Method::GET, "/verify").await
+pub async fn verification(node: &Node) -> Result<Verification, Error> {
+    ask(node, Method::GET, "/verify").await
 }
 
 /// A value for a query.
@@ -110,9 +175,28 @@ fn escape(text: &str) -> String {
     out
 }
 
-async fn ask<T: DeserializeOwned>(socket: &Path, method: Method, target: &str) -> Result<T, Error> {
+async fn ask<T: DeserializeOwned>(node: &Node, method: Method, target: &str) -> Result<T, Error> {
+    let (status, body) = match node {
+        Node::Socket(path) => ask_socket(path, method, target).await?,
+        Node::Port(port) => ask_port(port, method, target).await?,
+    };
+    if !(200..300).contains(&status) {
+        return Err(Error::Refused { status, text: reason(&body) });
+    }
+    serde_json::from_slice(&body).map_err(|error| Error::Answer(error.into()))
+}
+
+async fn ask_port(port: &Port, method: Method, target: &str) -> Result<(u16, Bytes), Error> {
+    let mut client = OperatorClient::new(port.channel.clone()).max_decoding_message_size(ANSWER_MAX);
+    let request = OperatorRequest { method: method.to_string(), target: target.to_owned() };
+    let failed = |status| Error::Port { address: port.address.clone(), source: Box::new(status) };
+    let answer = client.call(request).await.map_err(failed)?.into_inner();
+    Ok((u16::try_from(answer.status).unwrap_or(500), answer.json))
+}
+
+async fn ask_socket(path: &Path, method: Method, target: &str) -> Result<(u16, Bytes), Error> {
     let stream =
-        UnixStream::connect(socket).await.map_err(|source| Error::Unreachable { path: socket.to_owned(), source })?;
+        UnixStream::connect(path).await.map_err(|source| Error::Unreachable { path: path.to_owned(), source })?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(Error::Broken)?;
     let request = Request::builder()
@@ -123,12 +207,9 @@ async fn ask<T: DeserializeOwned>(socket: &Path, method: Method, target: &str) -
         .map_err(|error| Error::Answer(error.into()))?;
     let ask = async {
         let answer = sender.send_request(request).await.map_err(Error::Broken)?;
-        let status = answer.status();
+        let status = answer.status().as_u16();
         let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await.map_err(Error::Answer)?.to_bytes();
-        if !status.is_success() {
-            return Err(Error::Refused { status: status.as_u16(), text: reason(&body) });
-        }
-        serde_json::from_slice(&body).map_err(|error| Error::Answer(error.into()))
+        Ok((status, body))
     };
     tokio::pin!(ask);
     let mut connection = std::pin::pin!(connection);

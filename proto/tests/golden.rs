@@ -392,8 +392,15 @@ fn records_keep_their_bytes() {
     let deleting = State::Deleting(wire::Deleting { tries: 2 });
     check("record_object.txt", &[("live", object(State::Live(id(1)))), ("deleting", object(deleting))]);
     check_record("garbage_list", wire::GarbageList { next: 1, segments: 2 });
-    let condemned = |next, bytes| wire::CondemnedList { segments: 2, next, bytes };
-    check("record_condemned_list.txt", &[("condemned_list", condemned(0, 0)), ("deleting", condemned(1, 1 << 33))]);
+    let condemned = |next, bytes, digest| wire::CondemnedList { segments: 2, next, bytes, digest };
+    check(
+        "record_condemned_list.txt",
+        &[
+            ("condemned_list", condemned(0, 0, Bytes::new())),
+            ("deleting", condemned(1, 1 << 33, Bytes::new())),
+            ("of_a_digest", condemned(0, 1 << 33, digest(5))),
+        ],
+    );
     check_record("breaker", wire::Breaker { hours: vec![wire::BreakerHour { hour: 3, bytes: 1 << 33 }] });
     let token_key = |replaced_mono| wire::TokenKey { secret: bytes(5, 32), made_mono: 1, replaced_mono };
     check("record_token_key.txt", &[("newest", token_key(None)), ("replaced", token_key(Some(2)))]);

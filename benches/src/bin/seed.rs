@@ -1,12 +1,17 @@
 //! `seed` makes a large registry quickly, so that costs can be measured beside it: `seed metadata` in the data directory of a
-//! single node that is stopped, through the node's own log and state machine; `seed layout` as the files of registry:2.
+//! single node that is stopped, through its state machine; `seed layout` as the files of registry:2.
 //!
-//! Blobs are live: manifests of a hundred blobs each name them. Their objects are written on demand, and hold nothing but
-//! zeros: their bytes do not matter to what is measured, but a scrub would miss objects that are not there.
+//! Blobs are live: manifests of a hundred blobs each name them. Objects hold nothing but zeros, and most live ones are not
+//! there at all: nothing reads them but a scrub, which begins with the first keys, a thousand a minute. So the first ones are
+//! there, and a measurement must be over before the scrub comes to the others.
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use flotilla_benches::seed::{layout, metadata, set::Set};
+use flotilla_benches::seed::{
+    layout,
+    metadata::{self, Seed},
+    set::Set,
+};
 use std::{path::PathBuf, time::Instant};
 
 /// Makes large registries.
@@ -26,12 +31,15 @@ enum Command {
         /// Live blobs.
         #[arg(long)]
         live: u64,
+        /// Blobs that nothing references and that are due; collection is left paused then. Their objects are written.
+        #[arg(long, default_value_t = 0)]
+        dead: u64,
         /// Bytes that each blob claims to have.
         #[arg(long, default_value_t = 4096)]
         size: u64,
-        /// `storage.filesystem.rootdirectory`, to write the objects too (without blocks on disk).
-        #[arg(long)]
-        objects: Option<PathBuf>,
+        /// Objects of live blobs to write, the first in the order of their keys.
+        #[arg(long, default_value_t = 10_000)]
+        objects: usize,
     },
     /// Into an empty directory of registry:2: live blobs, and blobs that nothing names.
     Layout {
@@ -54,8 +62,8 @@ enum Command {
 async fn main() -> Result<()> {
     let begun = Instant::now();
     let live = match Cli::parse().command {
-        Command::Metadata { config, live, size, objects } => {
-            metadata::write(&config, Set { live, size }, objects).await?;
+        Command::Metadata { config, live, dead, size, objects } => {
+            metadata::write(&config, Seed { set: Set { live, size }, dead, objects }).await?;
             live
         }
         Command::Layout { root, live, dead, size } => {

@@ -8,12 +8,11 @@ use std::{fs, path::Path};
 /// Writes `set`, and `dead` blobs that are linked in a repository and named by no manifest.
 pub fn write(root: &Path, set: Set, dead: u64) -> Result<()> {
     let root = root.join("docker/registry/v2");
-    let content = vec![0; usize::try_from(set.size)?];
     for image in set.images() {
         let repository = root.join("repositories").join(&image.repository);
         for blob in image.blobs {
             let hex = hex::encode(digest(blob));
-            file(&data(&root, &hex), &content)?;
+            sparse(&data(&root, &hex), set.size)?;
             link(&repository.join("_layers"), &hex)?;
         }
         let hex = hex::encode(Sha256::digest(&image.body));
@@ -26,7 +25,7 @@ pub fn write(root: &Path, set: Set, dead: u64) -> Result<()> {
     }
     for blob in (0..dead).map(|number| u64::MAX - number) {
         let hex = hex::encode(digest(blob));
-        file(&data(&root, &hex), &content)?;
+        sparse(&data(&root, &hex), set.size)?;
         link(&root.join("repositories/seed/dead/_layers"), &hex)?;
     }
     Ok(())
@@ -38,6 +37,12 @@ fn data(root: &Path, hex: &str) -> std::path::PathBuf {
 
 fn link(parent: &Path, hex: &str) -> Result<()> {
     file(&parent.join("sha256").join(hex).join("link"), format!("sha256:{hex}").as_bytes())
+}
+
+/// Zeros, without blocks on disk.
+fn sparse(path: &Path, size: u64) -> Result<()> {
+    file(path, &[])?;
+    Ok(fs::File::options().write(true).open(path)?.set_len(size)?)
 }
 
 fn file(path: &Path, bytes: &[u8]) -> Result<()> {

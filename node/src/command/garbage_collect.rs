@@ -11,7 +11,7 @@ use std::{fmt::Write as _, io::ErrorKind};
 /// No node runs, it may not be asked, or it refused: then nothing was deleted.
 pub async fn garbage_collect(config: &Config, collect: Collect) -> anyhow::Result<Collected> {
     let socket = config.data_dir.join(SOCKET);
-    admin::collect(&socket, collect).await.map_err(|error| match error {
+    admin::collect(&admin::Node::Socket(socket), collect).await.map_err(|error| match error {
         admin::Error::Unreachable { path, source } => {
             let path = path.display();
             match source.kind() {
@@ -50,7 +50,7 @@ pub fn report(collected: &Collected) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::admin::{Operations, Undelete};
+    use crate::http::admin::{Operations, Operators, Undelete};
     use crate::{config, lifecycle::Lifecycle, operator::Refused};
     use flotilla_proto::admin;
     use std::sync::{Arc, Mutex};
@@ -91,7 +91,7 @@ mod tests {
             unreachable!("not asked for")
         }
 
-        async fn verify(&self, _: Option<bool>) -> anyhow::Result<admin::Verification> {
+        async fn verify(&self, _: Option<admin::Verify>) -> anyhow::Result<admin::Verification> {
             unreachable!("not asked for")
         }
     }
@@ -108,7 +108,8 @@ mod tests {
         std::fs::create_dir_all(&config.data_dir).unwrap();
         let listener = crate::http::admin::bind(&config.data_dir.join(SOCKET)).unwrap();
         let (lifecycle, node) = (Lifecycle::new(), Arc::new(Node(Mutex::default())));
-        lifecycle.spawn(crate::http::admin::serve(listener, lifecycle.clone(), node.clone()));
+        let operators = Operators::new(node.clone(), None, lifecycle.clone());
+        lifecycle.spawn(crate::http::admin::serve(listener, operators));
         let collected = garbage_collect(&config, collect).await.unwrap();
         let lines = "manifest eligible for deletion: sha256:m\n\n3 blobs marked, 1 blobs and 1 manifests eligible for \
                      deletion\nblob eligible for deletion: sha256:b\n";

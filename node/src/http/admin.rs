@@ -1,21 +1,29 @@
-//! Operator access: HTTP/1 with JSON over a unix socket in the data directory (mode 0600). Never on a public port.
+//! Operator access: HTTP/1 with JSON over a unix socket in the data directory (mode 0600); the same questions come from the
+//! cluster port, whose side is in `raft`. Never on a public port.
 
-use super::{body::Body, headers, query::Query};
+use super::{
+    audit::{Audit, Operator, operator_line},
+    body::Body,
+    headers,
+    query::Query,
+};
 use crate::{lifecycle::Lifecycle, operator::Refused};
 use async_trait::async_trait;
-use flotilla_proto::admin::{Collect, Collected, Collection, Undeleted, Verification, Why};
-use http::{Method, Request, Response, StatusCode, header};
+use bytes::Bytes;
+use flotilla_proto::admin::{Collect, Collected, Collection, Undeleted, Verification, Verify, Why};
+use http::{Method, Request, Response, StatusCode, Uri, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{convert::Infallible, fs, io, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 use tokio::{
     net::{UnixListener, UnixStream},
+    runtime::Handle,
     sync::Semaphore,
     time::sleep,
 };
 use tracing::{debug, warn};
 
-/// Open operator connections, at most.
+/// Open operator connections, and questions under way, at most.
 const CONNECTIONS_MAX: usize = 64;
 
 /// What operators may ask; the composition root answers.
@@ -42,8 +50,8 @@ pub trait Operations: Send + Sync + 'static {
     /// Deletes a repository (`DELETE /repository?name=`).
     async fn delete_repository(&self, name: &str) -> anyhow::Result<()>;
 
-    /// Begins a verification (`POST /verify?hash=true`), or says how it does (`GET /verify`).
-    async fn verify(&self, start: Option<bool>) -> anyhow::Result<Verification>;
+    /// Begins a verification (`POST /verify?hash=true&rate=`), or says how it does (`GET /verify`).
+    async fn verify(&self, start: Option<Verify>) -> anyhow::Result<Verification>;
 }
 
 /// What is put back.
@@ -67,19 +75,64 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves operators until everything stops.
-pub async fn serve(listener: UnixListener, lifecycle: Lifecycle, operations: Arc<dyn Operations>) {
+/// Answers operators, wherever they ask. Cheap to clone.
+#[derive(Clone)]
+pub struct Operators {
+    operations: Arc<dyn Operations>,
+    audit: Option<Audit>,
+    lifecycle: Lifecycle,
+    /// Where questions are answered.
+    runtime: Handle,
+    places: Arc<Semaphore>,
+}
+
+impl Operators {
+    /// Answers by these operations, on the runtime that this is called on.
+    pub fn new(operations: Arc<dyn Operations>, audit: Option<Audit>, lifecycle: Lifecycle) -> Self {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        Self { operations, audit, lifecycle, runtime: Handle::current(), places }
+    }
+
+    /// Answers a question by a status and JSON, and notes a change in the audit log. Once begun it goes on without the one who
+    /// asked, so that no change is without its line; the drain of the node ends it.
+    pub async fn answer(&self, from: Operator, method: Method, uri: Uri) -> (StatusCode, Bytes) {
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
+            return refusal(StatusCode::SERVICE_UNAVAILABLE, "too many operators ask at once");
+        };
+        let (this, draining) = (self.clone(), self.lifecycle.draining().clone());
+        let answer = {
+            let _inside = self.runtime.enter();
+            self.lifecycle.spawn(async move {
+                let answered = draining.run_until_cancelled(answer(&*this.operations, &method, &uri)).await;
+                let stops = || refusal(StatusCode::SERVICE_UNAVAILABLE, "the node stops");
+                let (status, json) = answered.unwrap_or_else(stops);
+                if let Some(audit) = &this.audit
+                    && let Some(line) = operator_line(&from, &method, &uri, status)
+                {
+                    audit.write(line).await;
+                }
+                drop(place);
+                (status, json)
+            })
+        };
+        answer.await.unwrap_or_else(|_| refusal(StatusCode::INTERNAL_SERVER_ERROR, "the answer was not found"))
+    }
+}
+
+/// Serves the socket until everything stops.
+pub async fn serve(listener: UnixListener, operators: Operators) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let lifecycle = operators.lifecycle.clone();
     let stopping = lifecycle.stopping().clone();
     let accept = async {
         loop {
             let permit = connections.clone().acquire_owned().await.expect("the semaphore is never closed");
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let (operations, draining) = (operations.clone(), lifecycle.draining().clone());
+                    let (operators, draining) = (operators.clone(), lifecycle.draining().clone());
                     lifecycle.spawn(async move {
                         // Ends at a soft stop: operators' connections must not hold it up.
-                        draining.run_until_cancelled(connection(stream, operations)).await;
+                        draining.run_until_cancelled(connection(stream, operators)).await;
                         drop(permit);
                     });
                 }
@@ -93,10 +146,18 @@ pub async fn serve(listener: UnixListener, lifecycle: Lifecycle, operations: Arc
     stopping.run_until_cancelled(accept).await;
 }
 
-async fn connection(stream: UnixStream, operations: Arc<dyn Operations>) {
+async fn connection(stream: UnixStream, operators: Operators) {
+    let uid = stream.peer_cred().ok().map(|peer| peer.uid());
     let service = service_fn(|request: Request<Incoming>| {
-        let operations = operations.clone();
-        async move { Ok::<_, Infallible>(answer(&*operations, &request).await) }
+        let operators = operators.clone();
+        async move {
+            let (head, _) = request.into_parts();
+            let (status, json) = operators.answer(Operator::Socket { uid }, head.method, head.uri).await;
+            let mut response = Response::new(Body::Full(Some(json)));
+            *response.status_mut() = status;
+            response.headers_mut().insert(header::CONTENT_TYPE, headers::JSON);
+            Ok::<_, Infallible>(response)
+        }
     });
     let served = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
     if let Err(error) = served {
@@ -104,28 +165,28 @@ async fn connection(stream: UnixStream, operations: Arc<dyn Operations>) {
     }
 }
 
-async fn answer(operations: &dyn Operations, request: &Request<Incoming>) -> Response<Body> {
-    let (status, body) = match asked(operations, request).await {
-        Ok(Some(body)) => (StatusCode::OK, body),
-        Ok(None) => (StatusCode::NOT_FOUND, serde_json::json!({ "error": "no such page, or not by this method" })),
+async fn answer(operations: &dyn Operations, method: &Method, uri: &Uri) -> (StatusCode, Bytes) {
+    match asked(operations, method, uri).await {
+        Ok(Some(body)) => (StatusCode::OK, body.to_string().into()),
+        Ok(None) => refusal(StatusCode::NOT_FOUND, "no such page, or not by this method"),
         Err(error) => {
             let refused = error.downcast_ref::<Refused>().is_some();
             let status = if refused { StatusCode::CONFLICT } else { StatusCode::SERVICE_UNAVAILABLE };
-            (status, serde_json::json!({ "error": format!("{error:#}") }))
+            refusal(status, &format!("{error:#}"))
         }
-    };
-    let mut response = Response::new(Body::Full(Some(body.to_string().into())));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, headers::JSON);
-    response
+    }
+}
+
+fn refusal(status: StatusCode, why: &str) -> (StatusCode, Bytes) {
+    (status, serde_json::json!({ "error": why }).to_string().into())
 }
 
 /// The answer's body; `None` if there is no such page.
-async fn asked(operations: &dyn Operations, request: &Request<Incoming>) -> anyhow::Result<Option<serde_json::Value>> {
-    let query = Query::of(request.uri());
+async fn asked(operations: &dyn Operations, method: &Method, uri: &Uri) -> anyhow::Result<Option<serde_json::Value>> {
+    let query = Query::of(uri);
     let asks = |name: &str| query.get(name).is_some_and(|value| value == "true");
     let needs = |name: &str| query.get(name).ok_or_else(|| Refused(format!("the query lacks `{name}`")));
-    let body = match (request.method(), request.uri().path()) {
+    let body = match (method, uri.path()) {
         (&Method::GET, "/status") => operations.status(asks("hash")).await?,
         (&Method::POST, "/garbage-collect") => {
             let collect = Collect { dry_run: asks("dry_run"), delete_untagged: asks("delete_untagged") };
@@ -152,7 +213,14 @@ async fn asked(operations: &dyn Operations, request: &Request<Incoming>) -> anyh
             operations.delete_repository(&needs("name")?).await?;
             serde_json::json!({})
         }
-        (&Method::POST, "/verify") => serde_json::to_value(operations.verify(Some(asks("hash"))).await?)?,
+        (&Method::POST, "/verify") => {
+            let rate = match query.get("rate").map(|rate| rate.parse()) {
+                Some(Ok(0) | Err(_)) => anyhow::bail!(Refused("`rate` is bytes a second, at least 1".to_owned())),
+                Some(Ok(rate)) => Some(rate),
+                None => None,
+            };
+            serde_json::to_value(operations.verify(Some(Verify { hash: asks("hash"), rate })).await?)?
+        }
         (&Method::GET, "/verify") => serde_json::to_value(operations.verify(None).await?)?,
         _ => return Ok(None),
     };

@@ -120,7 +120,9 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let desk = operator::Desk::new(raft.clone());
     let verifier = operator::Verifier::new(raft.clone(), blobs.clone(), lifecycle.clone());
     let operator = Arc::new(Operator { raft: raft.clone(), desk, verifier, readiness: readiness.clone() });
-    services.spawn(http::admin::serve(operators, lifecycle.clone(), operator));
+    let answers = http::admin::Operators::new(operator, audit.clone(), lifecycle.clone());
+    raft.serve_operators(operations::at_port(answers.clone()));
+    services.spawn(http::admin::serve(operators, answers));
 
     let node = Node { config, lifecycle, say, raft, blobs };
     let metadata: Arc<dyn MetadataStore> = node.raft.clone();

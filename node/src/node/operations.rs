@@ -1,11 +1,14 @@
 //! What operators may ask of this node.
 
 use crate::{
-    http::admin::{Operations, Undelete},
+    http::{
+        admin::{Operations, Operators, Undelete},
+        audit,
+    },
     lifecycle::Readiness,
     metadata::MetadataStore,
     operator::{Desk, Verifier},
-    raft::RaftStore,
+    raft::{Answerer, Call, RaftStore},
 };
 use async_trait::async_trait;
 use flotilla_proto::admin;
@@ -90,12 +93,27 @@ impl Operations for Operator {
         self.desk.delete_repository(name).await
     }
 
-    async fn verify(&self, start: Option<bool>) -> anyhow::Result<admin::Verification> {
+    async fn verify(&self, start: Option<admin::Verify>) -> anyhow::Result<admin::Verification> {
         match start {
-            Some(hash) => Ok(self.verifier.start(hash)?),
+            Some(verify) => Ok(self.verifier.start(verify)?),
             None => Ok(self.verifier.look()),
         }
     }
+}
+
+/// Hands on what operators ask at the cluster port.
+pub(super) fn at_port(operators: Operators) -> Answerer {
+    Arc::new(move |call| {
+        let operators = operators.clone();
+        Box::pin(async move {
+            let Call { method, target, from, certificate } = call;
+            let (Ok(method), Ok(uri)) = (method.parse(), target.parse()) else {
+                return (400, r#"{"error":"no method, or no path"}"#.into());
+            };
+            let (status, json) = operators.answer(audit::Operator::Port { from, certificate }, method, uri).await;
+            (status.as_u16(), json)
+        })
+    })
 }
 
 fn describe(readiness: &Readiness) -> String {

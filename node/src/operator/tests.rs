@@ -7,7 +7,7 @@ use crate::lifecycle::Lifecycle;
 use crate::metadata::{Command, MetadataStore, local::LocalStore};
 use crate::registry::{Chunk, Registry, Settings};
 use bytes::Bytes;
-use flotilla_proto::admin::{Collect, Collected, Verification};
+use flotilla_proto::admin::{Collect, Collected, Verification, Verify};
 use flotilla_proto::oci::{Algorithm, Digest};
 use flotilla_proto::wire::metadata as wire;
 use futures_util::{StreamExt, stream};
@@ -202,8 +202,20 @@ async fn an_object_is_followed_to_its_end() {
         (condemned.state.as_str(), condemned.age_ms, condemned.left_ms),
         ("condemned", Some(10_000), Some(20_000))
     );
+    let why = world.desk.why(None, &dead.to_string()).await.unwrap();
+    assert!(why.blob.is_none() && why.places.is_empty(), "{why:?}");
+    let gone = &why.condemned[0];
+    assert_eq!((gone.bytes, gone.age_ms, gone.left_ms), (4, 10_000, 20_000));
+    assert_eq!(gone.objects, [object.clone()]);
+    assert!(!why.paused && !why.more);
+    // A push brings objects of its own.
+    assert_eq!(world.push(b"dead").await, dead);
+    let why = world.desk.why(None, &dead.to_string()).await.unwrap();
+    assert_ne!(why.blob.unwrap().objects, why.condemned[0].objects);
     world.wait(20);
     world.desk.collect(Collect::default()).await.unwrap();
+    let why = world.desk.why(None, &dead.to_string()).await.unwrap();
+    assert!(why.blob.is_some() && why.condemned.is_empty(), "{why:?}");
     assert_eq!(world.desk.why(None, &object).await.unwrap().object.unwrap().state, "deleting");
     let keys = vec![object.clone()];
     world.metadata.apply(Command::DeletesDone(wire::DeletesDone { keys })).unwrap();
@@ -246,10 +258,14 @@ async fn a_deleted_repository_is_gone_at_once() {
 // ---------------------------------------------------------------- verification
 
 async fn verified(world: &World, hash: bool) -> Verification {
+    verified_at(world, Verify { hash, rate: None }).await
+}
+
+async fn verified_at(world: &World, verify: Verify) -> Verification {
     let lifecycle = Lifecycle::new();
     let verifier = Verifier::new(world.metadata.clone(), world.store.clone(), lifecycle.clone());
-    assert!(verifier.start(hash).unwrap().running);
-    assert!(verifier.start(hash).is_err(), "one at a time");
+    assert!(verifier.start(verify).unwrap().running);
+    assert!(verifier.start(verify).is_err(), "one at a time");
     while verifier.look().running {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -266,6 +282,33 @@ async fn a_sound_cluster_verifies() {
     let seen = verified(&world, true).await;
     assert!(seen.is_clean(), "{seen:?}");
     assert_eq!((seen.blobs, seen.blobs_all, seen.bytes, seen.keys), (2, 2, 6, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_are_read_at_a_rate() {
+    let world = World::new();
+    world.push(&[1; 3_000]).await;
+    world.push(&[2; 2_000]).await;
+    let began = tokio::time::Instant::now();
+    let seen = verified_at(&world, Verify { hash: true, rate: Some(100) }).await;
+    assert!(seen.is_clean() && seen.bytes == 5_000, "{seen:?}");
+    assert!((50..52).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    assert!(verified(&world, true).await.is_clean());
+    assert!(began.elapsed().as_secs() < 53, "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verification_ends_when_the_node_drains() {
+    let world = World::new();
+    world.push(b"one").await;
+    let lifecycle = Lifecycle::new();
+    let verifier = Verifier::new(world.metadata.clone(), world.store.clone(), lifecycle.clone());
+    verifier.start(Verify { hash: true, rate: Some(1) }).unwrap();
+    lifecycle.drain();
+    assert!(lifecycle.drained(Duration::from_secs(60)).await);
+    let seen = verifier.look();
+    assert!(!seen.running && !seen.is_clean(), "{seen:?}");
+    assert!(seen.error.is_some_and(|error| error.contains("the node stops")));
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,15 +4,18 @@
 use super::Refused;
 use crate::blobstore::{BlobStore, Hasher, Key};
 use crate::lifecycle::Lifecycle;
+use crate::metadata::state::tables::{Pair, Tables, TablesError};
 use crate::metadata::{MetadataStore, View, query::Blob, state::invariants::violations};
 use anyhow::Context;
-use flotilla_proto::{admin::Verification, oci::Digest};
+use flotilla_proto::admin::{Verification, Verify};
+use flotilla_proto::oci::Digest;
 use futures_util::{StreamExt, stream};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 /// Blobs of one view.
@@ -50,7 +53,8 @@ impl Verifier {
     }
 
     /// Begins one, unless one runs. It ends by itself, or when the node drains.
-    pub fn start(&self, hash: bool) -> Result<Verification, Refused> {
+    pub fn start(&self, verify: Verify) -> Result<Verification, Refused> {
+        let hash = verify.hash;
         let mut seen = self.run.seen();
         if seen.running {
             return Err(Refused("a verification runs already".to_owned()));
@@ -60,7 +64,8 @@ impl Verifier {
         drop(seen);
         let (run, draining) = (self.run.clone(), self.lifecycle.draining().clone());
         self.lifecycle.spawn(async move {
-            let ended = draining.run_until_cancelled(run.all(hash)).await;
+            let reading = verify.hash.then(|| Reading::new(verify.rate));
+            let ended = draining.run_until_cancelled(run.all(reading.as_ref(), &draining)).await;
             let error = match ended {
                 Some(Ok(())) => None,
                 Some(Err(error)) => Some(format!("{error:#}")),
@@ -69,6 +74,57 @@ impl Verifier {
             run.end(error);
         });
         Ok(begun)
+    }
+}
+
+/// How fast bytes are read, by all looks together.
+struct Reading {
+    per_second: Option<u64>,
+    next: Mutex<Instant>,
+}
+
+impl Reading {
+    fn new(per_second: Option<u64>) -> Self {
+        Self { per_second, next: Mutex::new(Instant::now()) }
+    }
+
+    /// Waits until what was read is paid for.
+    async fn pay(&self, bytes: usize) {
+        let Some(per_second) = self.per_second else { return };
+        let takes = Duration::from_secs_f64(bytes as f64 / per_second.max(1) as f64);
+        let until = {
+            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            *next = (*next).max(Instant::now()) + takes;
+            *next
+        };
+        sleep_until(until).await;
+    }
+}
+
+/// Tables until the node drains: a walk over them on a thread of its own cannot be dropped.
+struct Until<'a> {
+    tables: &'a (dyn Tables + Send + Sync),
+    stop: CancellationToken,
+}
+
+impl Until<'_> {
+    fn check(&self) -> Result<(), TablesError> {
+        match self.stop.is_cancelled() {
+            true => Err(TablesError("the node stops".into())),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Tables for Until<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TablesError> {
+        self.check()?;
+        self.tables.get(key)
+    }
+
+    fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, TablesError> {
+        self.check()?;
+        self.tables.scan(start, end, limit)
     }
 }
 
@@ -104,23 +160,25 @@ impl Run {
         self.metadata.barrier(Instant::now() + PATIENCE).await.context("barrier")
     }
 
-    async fn all(&self, hash: bool) -> anyhow::Result<()> {
+    async fn all(&self, reading: Option<&Reading>, stop: &CancellationToken) -> anyhow::Result<()> {
         self.barrier().await?;
         let view = self.metadata.view()?;
         self.seen().blobs_all = view.cluster()?.blobs;
         // One view is consistent: what does not hold in it did not hold then.
-        let found = tokio::task::spawn_blocking(move || violations(view.tables())).await.context("metadata")??;
+        let stop = stop.clone();
+        let look = move || violations(&Until { tables: view.tables(), stop });
+        let found = tokio::task::spawn_blocking(look).await.context("metadata")??;
         found.into_iter().for_each(|violation| self.differs(violation));
 
         self.seen().phase = "blobs".to_owned();
-        self.blobs(hash).await?;
+        self.blobs(reading).await?;
 
         self.seen().phase = "store".to_owned();
         self.store().await
     }
 
-    /// S1: the segments of every blob are in the store and have their lengths; with `hash`, they have its digest.
-    async fn blobs(&self, hash: bool) -> anyhow::Result<()> {
+    /// S1: the segments of every blob are in the store and have their lengths; if they are read, they have its digest.
+    async fn blobs(&self, reading: Option<&Reading>) -> anyhow::Result<()> {
         let mut after: Option<Digest> = None;
         loop {
             let page = self.metadata.view()?.blobs(after.as_ref(), PAGE)?;
@@ -128,7 +186,7 @@ impl Run {
             after = Some(*last);
             let mut doubtful = Vec::new();
             let mut looks = stream::iter(page)
-                .map(|(digest, blob)| async move { (digest, self.blob(&digest, &blob, hash).await) })
+                .map(|(digest, blob)| async move { (digest, self.blob(&digest, &blob, reading).await) })
                 .buffer_unordered(LOOKS);
             while let Some((digest, look)) = looks.next().await {
                 self.seen().blobs += 1;
@@ -137,11 +195,11 @@ impl Run {
                 }
             }
             drop(looks);
-            self.look_again(&doubtful, hash).await?;
+            self.look_again(&doubtful, reading).await?;
         }
     }
 
-    async fn look_again(&self, doubtful: &[Digest], hash: bool) -> anyhow::Result<()> {
+    async fn look_again(&self, doubtful: &[Digest], reading: Option<&Reading>) -> anyhow::Result<()> {
         if doubtful.is_empty() {
             return Ok(());
         }
@@ -149,7 +207,7 @@ impl Run {
         self.barrier().await?;
         for digest in doubtful {
             let Some(blob) = self.metadata.view()?.blob_anywhere(digest)? else { continue };
-            if let Some(difference) = self.blob(digest, &blob, hash).await? {
+            if let Some(difference) = self.blob(digest, &blob, reading).await? {
                 self.differs(difference);
             }
         }
@@ -157,7 +215,7 @@ impl Run {
     }
 
     /// What is wrong with a blob, if anything.
-    async fn blob(&self, digest: &Digest, blob: &Blob, hash: bool) -> anyhow::Result<Option<String>> {
+    async fn blob(&self, digest: &Digest, blob: &Blob, reading: Option<&Reading>) -> anyhow::Result<Option<String>> {
         if blob.suspect {
             self.seen().suspects += 1;
             return Ok(None);
@@ -176,18 +234,20 @@ impl Run {
                 }
                 Some(_) => {}
             }
-            if hash {
+            if let Some(reading) = reading {
                 let mut bytes =
                     self.store.read(&key, 0..segment.length).await.with_context(|| format!("read {key}"))?;
                 while let Some(part) = bytes.next().await {
                     let part = part.with_context(|| format!("read {key}"))?;
                     hasher.update(&part);
                     self.seen().bytes += part.len() as u64;
+                    reading.pay(part.len()).await;
                 }
             }
         }
         let actual = hasher.finish();
-        Ok((hash && actual != *digest).then(|| format!("S1: {digest}: its bytes have the digest {actual}")))
+        Ok((reading.is_some() && actual != *digest)
+            .then(|| format!("S1: {digest}: its bytes have the digest {actual}")))
     }
 
     /// S5: whatever lies in the store under this cluster's prefix is recorded, or is still to be swept.

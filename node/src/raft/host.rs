@@ -7,6 +7,7 @@ use super::{
     identity::IdentityFile,
     membership,
     metrics::Metrics,
+    operators::Answerer,
     options::Options,
     peers::Peers,
     propose::Proposer,
@@ -47,6 +48,8 @@ pub struct Host {
     pub failed: watch::Sender<Option<String>>,
     /// Taken by whoever changes the identity or starts the replica.
     pub turn: tokio::sync::Mutex<()>,
+    /// Who answers operators, once somebody does.
+    pub operators: OnceLock<Answerer>,
     /// Set once, after the identity is on disk.
     parts: OnceLock<Parts>,
     started: watch::Sender<bool>,
@@ -102,6 +105,7 @@ impl Host {
             stopping,
             failed,
             turn,
+            operators: OnceLock::new(),
             parts,
             started,
         })

@@ -21,6 +21,8 @@ mod identity;
 mod membership;
 mod metrics;
 mod network;
+pub mod offline;
+mod operators;
 mod options;
 mod peers;
 mod private;
@@ -36,6 +38,7 @@ mod upkeep;
 mod tests;
 
 pub use error::Error;
+pub use operators::{Answerer, Call};
 pub use options::Options;
 pub use private::make_dir;
 pub use status::{Node, Status};

@@ -15,6 +15,7 @@ use flotilla_proto::wire::cluster::{
     self as wire,
     forward_server::{Forward, ForwardServer},
     join_server::{Join, JoinServer},
+    operator_server::OperatorServer,
     raft_server::{Raft, RaftServer},
 };
 use futures_util::{
@@ -48,6 +49,7 @@ pub struct Port {
     raft: RaftServer<Peer>,
     forward: ForwardServer<Peer>,
     join: JoinServer<Peer>,
+    operator: OperatorServer<Peer>,
 }
 
 impl Port {
@@ -59,6 +61,7 @@ impl Port {
             raft: raft.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX),
             forward: forward.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX),
             join: JoinServer::new(Peer(host.clone())),
+            operator: OperatorServer::new(Peer(host.clone())).max_encoding_message_size(MESSAGE_BYTES_MAX),
         }
     }
 }
@@ -77,6 +80,7 @@ impl Service<http::Request<Body>> for Port {
             Some(<RaftServer<Peer> as NamedService>::NAME) => self.raft.call(request),
             Some(<ForwardServer<Peer> as NamedService>::NAME) => self.forward.call(request),
             Some(<JoinServer<Peer> as NamedService>::NAME) => self.join.call(request),
+            Some(<OperatorServer<Peer> as NamedService>::NAME) => self.operator.call(request),
             Some(_) | None => Box::pin(ready(Ok(Status::unimplemented("no such service").into_http()))),
         }
     }
@@ -84,7 +88,7 @@ impl Service<http::Request<Body>> for Port {
 
 /// The services' side of a node.
 #[derive(Clone)]
-pub struct Peer(Arc<Host>);
+pub struct Peer(pub(super) Arc<Host>);
 
 /// Whether a sender that the membership does not name may be a node it does not name yet.
 #[derive(Clone, Copy, PartialEq, Eq)]

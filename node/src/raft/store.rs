@@ -6,6 +6,7 @@ use super::{
     host::{Host, Make, Parts},
     identity::IdentityFile,
     metrics::Metrics,
+    operators::Answerer,
     options::Options,
     peers::Peers,
     service,
@@ -112,6 +113,11 @@ impl RaftStore {
     /// This node's view of the cluster.
     pub fn status(&self) -> Status {
         status::of(&self.host)
+    }
+
+    /// Hands operators' calls at the cluster port to `answerer`; before that they are refused.
+    pub fn serve_operators(&self, answerer: Answerer) {
+        let _first_counts = self.host.operators.set(answerer);
     }
 
     /// The cluster this node belongs to, once it does.

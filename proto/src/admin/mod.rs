@@ -7,5 +7,5 @@ mod why;
 
 pub use garbage_collection::{Collect, Collected, Collection, Delays, Queue};
 pub use status::{Member, StateHash, Status};
-pub use verification::{Undeleted, Verification};
-pub use why::{Link, ManifestHolders, Object, Place, StoredBlob, Trash, Why};
+pub use verification::{Undeleted, Verification, Verify};
+pub use why::{Condemned, Link, ManifestHolders, Object, Place, StoredBlob, Trash, Why};

@@ -1,5 +1,14 @@
 use serde::{Deserialize, Serialize};
 
+/// What is verified: the query of `POST /verify`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verify {
+    /// `hash=true`: bytes are read and compared with their digests.
+    pub hash: bool,
+    /// `rate=`: bytes read in a second, at most; absent: as fast as the store gives them.
+    pub rate: Option<u64>,
+}
+
 /// How a verification does, or ended: the body of `POST /verify` and `GET /verify`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verification {

@@ -8,6 +8,12 @@ pub struct Why {
     /// The blob, if there is one under that digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blob: Option<StoredBlob>,
+    /// Objects of what once was a blob under that digest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub condemned: Vec<Condemned>,
+    /// Collection is not on: nothing that was readable goes, whatever is due.
+    #[serde(default)]
+    pub paused: bool,
     /// Repositories in which it is, or was until lately.
     pub places: Vec<Place>,
     /// Of a key of the store: its state.
@@ -27,6 +33,19 @@ pub struct StoredBlob {
     /// Repositories that link it.
     pub links: u64,
     /// Keys of its objects.
+    pub objects: Vec<String>,
+}
+
+/// Objects that go, because what was a blob is none any more. A push of the digest brings objects of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condemned {
+    /// Bytes.
+    pub bytes: u64,
+    /// For how long they have been condemned, in milliseconds.
+    pub age_ms: u64,
+    /// When they may go, in milliseconds; 0: now.
+    pub left_ms: u64,
+    /// Keys of those that are not being deleted yet.
     pub objects: Vec<String>,
 }
 

@@ -9,6 +9,9 @@ use std::sync::{Arc, Mutex};
 const SMALL: usize = 400;
 /// Some MiB each.
 const LARGE: usize = 16;
+/// Larger than one part of an upload to S3 (16 MiB), so that the store sees uploads in parts.
+const HUGE: usize = 3;
+const HUGE_BYTES: usize = 17 << 20;
 
 /// One blob.
 #[derive(Clone, Debug)]
@@ -28,21 +31,28 @@ impl Blob {
 }
 
 /// The blobs that images are made of, made when first asked for.
-#[derive(Default)]
 pub struct Pool {
     made: Mutex<Vec<Option<Arc<Blob>>>>,
+    huge_in: u32,
 }
 
 impl Pool {
+    /// One blob in `huge_in` is uploaded in parts.
+    pub fn new(huge_in: u32) -> Self {
+        Self { made: Mutex::default(), huge_in }
+    }
+
     /// A blob; one in twelve is large.
     pub fn pick(&self, random: &mut StdRng) -> Arc<Blob> {
-        let number = if random.random_ratio(1, 12) {
+        let number = if random.random_ratio(1, self.huge_in) {
+            SMALL + LARGE + random.random_range(0..HUGE)
+        } else if random.random_ratio(1, 12) {
             SMALL + random.random_range(0..LARGE)
         } else {
             random.random_range(0..SMALL)
         };
         let mut made = self.made.lock().expect("nobody panics while holding it");
-        made.resize(SMALL + LARGE, None);
+        made.resize(SMALL + LARGE + HUGE, None);
         made[number].get_or_insert_with(|| Arc::new(blob(number))).clone()
     }
 }
@@ -50,7 +60,8 @@ impl Pool {
 fn blob(number: usize) -> Blob {
     let length = match number.checked_sub(SMALL) {
         None => 1 + (number * 7919) % (64 << 10),
-        Some(large) => (1 << 20) + large * 200_003,
+        Some(large) if large < LARGE => (1 << 20) + large * 200_003,
+        Some(huge) => HUGE_BYTES + huge * 300_007,
     };
     let mut noise = Noise::new(0xC0FFEE + number as u64, length as u64);
     let mut bytes = Vec::with_capacity(length);
@@ -66,11 +77,12 @@ mod tests {
     use rand::SeedableRng;
 
     #[test]
-    fn blobs_have_their_digests_and_both_sizes_occur() {
-        let (pool, mut random) = (Pool::default(), StdRng::seed_from_u64(1));
+    fn blobs_have_their_digests_and_all_sizes_occur() {
+        let (pool, mut random) = (Pool::new(30), StdRng::seed_from_u64(1));
         let blobs: Vec<_> = (0..60).map(|_| pool.pick(&mut random)).collect();
         assert!(blobs.iter().all(|blob| digest_of(&blob.bytes) == blob.digest));
-        assert!(blobs.iter().any(|blob| blob.bytes.len() > 1 << 20));
+        assert!(blobs.iter().any(|blob| blob.bytes.len() > 16 << 20));
+        assert!(blobs.iter().any(|blob| (1 << 20..16 << 20).contains(&blob.bytes.len())));
         assert!(blobs.iter().any(|blob| blob.bytes.len() <= 64 << 10));
     }
 }

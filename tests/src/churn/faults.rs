@@ -8,6 +8,11 @@ use rustix::process::Signal;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
+/// Longer than objects wait for their end and hours for their sweep: whoever wakes up then knows nothing of what went.
+const LONG: std::ops::Range<u64> = 12_000..16_000;
+/// The longest disturbance, and the time to be ready again.
+const ROOM: Duration = Duration::from_secs(20);
+
 /// Disturbs the cluster until the end, then lets all nodes run and waits until they are ready.
 pub async fn disturb(cluster: &mut Cluster, seed: u64, end: Instant, report: &Report) -> Result<()> {
     let mut random = StdRng::seed_from_u64(seed);
@@ -16,7 +21,7 @@ pub async fn disturb(cluster: &mut Cluster, seed: u64, end: Instant, report: &Re
     loop {
         // A schedule, not a wait: nothing is to be true afterwards.
         let pause = between(4_000, 9_000);
-        if Instant::now() + pause + Duration::from_secs(6) >= end {
+        if Instant::now() + pause + ROOM >= end {
             return Ok(());
         }
         sleep(pause).await;
@@ -34,10 +39,11 @@ pub async fn disturb(cluster: &mut Cluster, seed: u64, end: Instant, report: &Re
                 cluster.restart(victim).await?;
             }
             1 => {
+                let long = !(turn / 3).is_multiple_of(3);
                 node.process().signal(Signal::STOP);
-                sleep(between(1_000, 6_000)).await;
+                sleep(if long { between(LONG.start, LONG.end) } else { between(1_000, 6_000) }).await;
                 node.process().signal(Signal::CONT);
-                report.count("nodes paused");
+                report.count(if long { "nodes paused for long" } else { "nodes paused" });
             }
             _ => {
                 node.kill();

@@ -2,13 +2,15 @@
 //! collection runs with delays of seconds. Nothing that was promised may be lost; and when all is quiet, the store holds what
 //! lives and nothing else.
 //!
-//! [`worker`] is one client, [`model`] what it knows for sure, [`registry`] how it asks, [`faults`] what happens to the nodes,
-//! [`live`] the count at the end.
+//! [`worker`] is one client, [`model`] what it knows for sure, [`registry`] how it asks, [`operator`] works beside them,
+//! [`faults`] is what happens to the nodes, [`metrics`] what collection did meanwhile, [`live`] the count at the end.
 
 pub mod content;
 pub mod faults;
 pub mod live;
+pub mod metrics;
 pub mod model;
+pub mod operator;
 pub mod registry;
 pub mod report;
 pub mod worker;
@@ -19,6 +21,7 @@ use crate::{
     wait_for,
 };
 use anyhow::{Context, Result, ensure};
+use metrics::Watch;
 use model::Repository;
 use registry::Registry;
 use std::{sync::Arc, time::Duration};
@@ -46,6 +49,8 @@ pub struct Plan {
     pub seed: u64,
     /// Whether nodes are killed and paused.
     pub disturbed: bool,
+    /// One blob in so many is uploaded in parts.
+    pub huge_in: u32,
 }
 
 /// What came of a run.
@@ -54,14 +59,18 @@ pub struct Ended {
     pub world: Arc<World>,
     /// What the workers are sure of.
     pub repositories: Vec<Repository>,
+    /// What collection does, from the first push to the end of the count.
+    pub collection: Watch,
 }
 
 /// Lets the workers work against `address`.
 pub async fn run(plan: Plan, cluster: &mut Cluster, address: &str) -> Result<Ended> {
-    let data = cluster.nodes.iter().map(|node| node.data.clone()).collect();
-    let world = Arc::new(World::new(address.to_owned(), data, PUSH_DEADLINE));
+    let data: Vec<_> = cluster.nodes.iter().map(|node| node.data.clone()).collect();
+    let collection = Watch::start(cluster.nodes.iter().map(|node| node.ops.clone()).collect());
+    let world = Arc::new(World::new(address.to_owned(), data.clone(), PUSH_DEADLINE, plan.huge_in));
     let end = Instant::now() + plan.length;
-    let mut workers = JoinSet::new();
+    let (mut workers, mut operators) = (JoinSet::new(), JoinSet::new());
+    operators.spawn(operator::work(data, plan.seed, end, world.report.clone()));
     for number in 0..plan.workers {
         workers.spawn(Worker::new(world.clone(), number, plan.seed).run(end));
     }
@@ -73,7 +82,8 @@ pub async fn run(plan: Plan, cluster: &mut Cluster, address: &str) -> Result<End
         repositories.extend(known.context("a worker panicked")?);
     }
     cluster.wait_ready().await;
-    Ok(Ended { world, repositories })
+    operators.join_next().await.transpose().context("the operator panicked")?;
+    Ok(Ended { world, repositories, collection })
 }
 
 impl Ended {
@@ -82,7 +92,7 @@ impl Ended {
     /// # Errors
     /// What is not as it should be.
     pub async fn check(&self, cluster: &Cluster, store: &Store) -> Result<()> {
-        let registry = Registry::new(&self.world.address);
+        let registry = Registry::new(&self.world.address, self.world.report.clone());
         let begun = Instant::now();
         wait_for("the queues of collection to be empty", QUIET, || async {
             is_quiet(&cluster.nodes[0]).await.ok()?.then_some(())

@@ -82,6 +82,21 @@ impl Repository {
         !self.loose_blobs.contains(digest)
     }
 
+    /// Tags, manifests and blobs that nothing is asserted about any longer.
+    pub fn loose(&self) -> usize {
+        self.loose_tags.len() + self.loose_manifests.len() + self.loose_blobs.len()
+    }
+
+    /// Whether an image that is here for sure names the blob.
+    pub fn needs(&self, digest: &str) -> bool {
+        self.tags.values().any(|image| image.blobs.iter().any(|blob| blob.digest == digest))
+    }
+
+    /// Tags that point to a manifest for sure.
+    pub fn tags_of(&self, digest: &str) -> Vec<String> {
+        self.tags.iter().filter(|(_, image)| image.digest == digest).map(|(tag, _)| tag.clone()).collect()
+    }
+
     /// A tag that never was.
     pub fn new_tag(&mut self) -> String {
         self.minted += 1;
@@ -149,10 +164,6 @@ impl Repository {
         }
     }
 
-    fn tags_of(&self, digest: &str) -> Vec<String> {
-        self.tags.iter().filter(|(_, image)| image.digest == digest).map(|(tag, _)| tag.clone()).collect()
-    }
-
     fn loosen_tag(&mut self, tag: &str) {
         self.tags.remove(tag);
         self.deleted.remove(tag);
@@ -205,6 +216,7 @@ mod tests {
         assert!(repository.tags().is_empty() && repository.deleted().is_empty());
         repository.delete_blob("b", Outcome::Unknown);
         assert!(!repository.is_firm_blob("b"));
+        assert_eq!(repository.loose(), 3 + 1 + 1);
     }
 
     #[test]

@@ -3,11 +3,12 @@
 use super::{
     content::Blob,
     model::{Image, Outcome},
+    report::Report,
 };
 use crate::http::{AnyBody, Client, Response, digest_of, empty, full, path_of, with_digest};
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
 /// One attempt takes no longer: a node may be paused.
@@ -52,14 +53,33 @@ pub enum Way {
 /// A registry behind one address.
 pub struct Registry {
     client: Client,
+    report: Arc<Report>,
 }
 
 impl Registry {
-    /// At `host:port`.
-    pub fn new(address: &str) -> Self {
+    /// At `host:port`; attempts that fail are counted.
+    pub fn new(address: &str, report: Arc<Report>) -> Self {
         let mut client = Client::new([address]);
         client.limit = ATTEMPT;
-        Self { client }
+        Self { client, report }
+    }
+
+    /// One attempt; `None` if its answer, if any, says nothing.
+    async fn attempt(
+        &self,
+        by: Instant,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: AnyBody,
+    ) -> Option<Response> {
+        let attempt = self.client.send_body(method, path, headers, body);
+        match tokio::time::timeout_at(by, attempt).await {
+            Ok(Ok(response)) if !says_nothing(response.status) => return Some(response),
+            Ok(Ok(_)) => self.report.count("attempts answered 5xx or 429"),
+            Ok(Err(_)) | Err(_) => self.report.count("attempts without an answer"),
+        }
+        None
     }
 
     /// Asks until there is an answer; `None` when there was none by the deadline.
@@ -73,12 +93,13 @@ impl Registry {
     ) -> Option<Answer> {
         let mut repeated = false;
         loop {
-            let attempt = self.client.send_body(method.clone(), path, headers, body());
-            match tokio::time::timeout_at(by, attempt).await {
-                Ok(Ok(response)) if !says_nothing(response.status) => return Some(Answer { response, repeated }),
-                Ok(_) if Instant::now() + PAUSE < by => repeated = true,
-                Ok(_) | Err(_) => return None,
+            if let Some(response) = self.attempt(by, method.clone(), path, headers, body()).await {
+                return Some(Answer { response, repeated });
             }
+            if Instant::now() + PAUSE >= by {
+                return None;
+            }
+            repeated = true;
             sleep(PAUSE).await;
         }
     }
@@ -213,11 +234,7 @@ impl Registry {
 
     /// A single attempt: what is sent twice here is not the same.
     async fn one(&self, by: Instant, method: Method, path: &str, headers: &[(&str, &str)], bytes: Bytes) -> One {
-        let attempt = self.client.send_body(method, path, headers, full(bytes));
-        match tokio::time::timeout_at(by, attempt).await {
-            Ok(Ok(response)) if !says_nothing(response.status) => One::Answer(response),
-            _ => One::Nothing,
-        }
+        self.attempt(by, method, path, headers, full(bytes)).await.map_or(One::Nothing, One::Answer)
     }
 
     /// The reaper ends what this does not.

@@ -23,7 +23,12 @@ struct Inner {
 impl Report {
     /// Something happened.
     pub fn count(&self, what: &'static str) {
-        *self.lock().counts.entry(what).or_default() += 1;
+        self.add(what, 1);
+    }
+
+    /// It happened several times.
+    pub fn add(&self, what: &'static str, times: u64) {
+        *self.lock().counts.entry(what).or_default() += times;
     }
 
     /// How often it did.

@@ -3,13 +3,11 @@
 use super::{
     content::{Blob, Pool},
     model::{Image, Outcome, Repository},
+    operator::{Asked, ask},
     registry::{Registry, Way, is_whole},
     report::Report,
 };
-use crate::{
-    cluster::operate,
-    http::{OCI_MANIFEST, Response, digest_of},
-};
+use crate::http::{OCI_MANIFEST, Response, digest_of};
 use bytes::Bytes;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use serde_json::json;
@@ -23,6 +21,8 @@ use tokio::time::Instant;
 
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const OPERATOR_LIMIT: Duration = Duration::from_secs(10);
+/// Tags, manifests and blobs about which nothing is asserted, because an answer was lost.
+pub const GIVEN_UP: &str = "things given up because an answer was lost";
 /// Images that a worker may push again.
 const RECIPES_MAX: usize = 40;
 
@@ -37,16 +37,16 @@ pub struct World {
     /// The blobs.
     pub pool: Pool,
     /// What happened.
-    pub report: Report,
+    pub report: Arc<Report>,
     names: Mutex<Vec<String>>,
     /// Where a blob was brought last.
     holders: Mutex<HashMap<String, String>>,
 }
 
 impl World {
-    /// A world in which nothing happened yet.
-    pub fn new(address: String, data: Vec<PathBuf>, deadline: Duration) -> Self {
-        let (pool, report) = (Pool::default(), Report::default());
+    /// A world in which nothing happened yet; one blob in `huge_in` is uploaded in parts.
+    pub fn new(address: String, data: Vec<PathBuf>, deadline: Duration, huge_in: u32) -> Self {
+        let (pool, report) = (Pool::new(huge_in), Arc::default());
         Self { address, data, deadline, pool, report, names: Mutex::default(), holders: Mutex::default() }
     }
 
@@ -89,7 +89,7 @@ impl Worker {
     /// Worker `number`.
     pub fn new(world: Arc<World>, number: usize, seed: u64) -> Self {
         let random = StdRng::seed_from_u64(seed.wrapping_add(number as u64));
-        let registry = Registry::new(&world.address);
+        let registry = Registry::new(&world.address, world.report.clone());
         let shared = Repository::new(format!("churn/shared{}", number % 2), number);
         let own = Repository::new(format!("churn/w{number}-0"), number);
         world.announce(&own.name);
@@ -102,6 +102,8 @@ impl Worker {
         while Instant::now() < end {
             self.step().await;
         }
+        let loose: usize = self.repositories.iter().map(Repository::loose).sum();
+        self.world.report.add(GIVEN_UP, loose as u64);
         self.repositories
     }
 
@@ -113,9 +115,11 @@ impl Worker {
             38..44 => self.push_index(place).await,
             44..48 => self.push_referrer(place).await,
             48..56 => self.retag(place).await,
-            56..64 => self.delete_tag(place).await,
-            64..71 => self.delete_manifest(place).await,
-            71..76 => self.delete_blob().await,
+            56..64 => drop(self.delete_tag(place).await),
+            64..71 => drop(self.delete_manifest(place).await),
+            71..73 => self.delete_blob().await,
+            73 => self.undelete_tag(place).await,
+            74..76 => self.undelete_manifest(place).await,
             76..78 => self.abandon(place).await,
             78 => self.delete_repository().await,
             79..84 => self.look_for_deleted(place).await,
@@ -256,6 +260,9 @@ impl Worker {
                     self.world.report.count("blobs skipped after HEAD");
                     return Ok(());
                 }
+                Some(404) if self.repositories[place].needs(&blob.digest) => {
+                    self.world.report.violation(format!("an image needs {path}, and HEAD says 404"));
+                }
                 Some(404) => {}
                 Some(status) => self.world.report.violation(format!("HEAD {path}: {status}")),
                 None => return self.late(),
@@ -326,30 +333,75 @@ impl Worker {
         }
     }
 
-    async fn delete_tag(&mut self, place: usize) {
-        let Some((tag, _)) = self.repositories[place].pick(&mut self.random) else { return };
+    /// The tag that is deleted for sure, and what it pointed to.
+    async fn delete_tag(&mut self, place: usize) -> Option<(String, Arc<Image>)> {
+        let (tag, image) = self.repositories[place].pick(&mut self.random)?;
         let by = self.by();
         let repository = &mut self.repositories[place];
         let outcome = self.registry.delete(by, &format!("/v2/{}/manifests/{tag}", repository.name)).await;
         repository.delete_tag(&tag, outcome);
         self.deleted("tags deleted", &tag, outcome);
+        (outcome == Outcome::Done).then_some((tag, image))
     }
 
-    async fn delete_manifest(&mut self, place: usize) {
-        let Some((_, image)) = self.repositories[place].pick(&mut self.random) else { return };
+    /// The manifest that is deleted for sure, and the tags that pointed to it.
+    async fn delete_manifest(&mut self, place: usize) -> Option<(Vec<String>, Arc<Image>)> {
+        let (_, image) = self.repositories[place].pick(&mut self.random)?;
         let by = self.by();
         let repository = &mut self.repositories[place];
+        let tags = repository.tags_of(&image.digest);
         let path = format!("/v2/{}/manifests/{}", repository.name, image.digest);
         let Some(answer) = self.registry.ask(by, http::Method::DELETE, &path, &[], crate::http::empty).await else {
-            return repository.delete_manifest(&image.digest, Outcome::Unknown);
+            repository.delete_manifest(&image.digest, Outcome::Unknown);
+            return None;
         };
         let outcome = answer.outcome(&[202]);
         repository.delete_manifest(&image.digest, outcome);
         // An index lists it: that is a refusal that everybody may get.
         if outcome == Outcome::Refused && answer.response.status == 405 {
-            return self.world.report.count("manifests kept because an index lists them");
+            self.world.report.count("manifests kept because an index lists them");
+            return None;
         }
         self.deleted("manifests deleted", &image.digest, outcome);
+        (outcome == Outcome::Done).then_some((tags, image))
+    }
+
+    /// A tag that was deleted a moment ago comes back.
+    async fn undelete_tag(&mut self, place: usize) {
+        let Some((tag, image)) = self.delete_tag(place).await else { return };
+        let what = format!("{}:{tag}", self.repositories[place].name);
+        let outcome = self.undelete(&what).await;
+        self.repositories[place].put(&tag, &image, outcome);
+        if outcome == Outcome::Done {
+            self.world.report.count("tags undeleted");
+        }
+    }
+
+    /// A manifest that was deleted a moment ago comes back, with its tags.
+    async fn undelete_manifest(&mut self, place: usize) {
+        let Some((tags, image)) = self.delete_manifest(place).await else { return };
+        let what = format!("{}@{}", self.repositories[place].name, image.digest);
+        let outcome = self.undelete(&what).await;
+        for tag in tags {
+            self.repositories[place].put(&tag, &image, outcome);
+        }
+        if outcome == Outcome::Done {
+            self.world.report.count("manifests undeleted");
+        }
+    }
+
+    async fn undelete(&mut self, what: &str) -> Outcome {
+        let Some(data) = self.world.data.choose(&mut self.random) else { return Outcome::Refused };
+        match ask(data, &["undelete", what], OPERATOR_LIMIT).await {
+            Asked::Done(_) => Outcome::Done,
+            Asked::Unknown => Outcome::Unknown,
+            Asked::Not(said) => {
+                if !said.contains("cannot reach") {
+                    self.world.report.violation(format!("{what} was deleted just now and does not come back: {said}"));
+                }
+                Outcome::Refused
+            }
+        }
     }
 
     /// What is known to be there can be deleted.
@@ -386,12 +438,18 @@ impl Worker {
     async fn delete_repository(&mut self) {
         let name = self.repositories[OWN].name.clone();
         let Some(data) = self.world.data.choose(&mut self.random) else { return };
-        let answer = operate(data, &["repository", "delete", &name], OPERATOR_LIMIT).await;
-        if answer.is_ok_and(|answer| answer.status.success()) {
-            self.world.report.count("repositories deleted");
-            return self.repositories[OWN].delete_all();
+        match ask(data, &["repository", "delete", &name], OPERATOR_LIMIT).await {
+            Asked::Done(_) => {
+                self.world.report.count("repositories deleted");
+                return self.repositories[OWN].delete_all();
+            }
+            // Nothing is in it yet, or the node is down.
+            Asked::Not(_) => return self.world.report.count("repositories not deleted"),
+            Asked::Unknown => {}
         }
         self.world.report.count("repository deletions without an answer");
+        let given_up = self.repositories[OWN].tags().len() + self.repositories[OWN].loose();
+        self.world.report.add(GIVEN_UP, given_up as u64);
         self.generation += 1;
         self.repositories[OWN] = Repository::new(format!("churn/w{}-{}", self.number, self.generation), self.number);
         self.world.announce(&self.repositories[OWN].name);

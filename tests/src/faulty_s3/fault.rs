@@ -70,7 +70,8 @@ impl Rates {
     /// Every one of them, often enough to be met, seldom enough to go on.
     pub fn some() -> Self {
         let often = |fault: &Fault| match fault {
-            Fault::ErrorInside | Fault::UploadGone => 60,
+            // Of uploads in parts there are few.
+            Fault::ErrorInside | Fault::UploadGone => 250,
             Fault::PartialDelete => 200,
             _ => 15,
         };
@@ -82,13 +83,26 @@ impl Rates {
         Self([(fault, permille)].into())
     }
 
-    pub(super) fn draw(&self, operation: Operation, random: &mut StdRng) -> Option<Fault> {
-        let fitting = self.0.iter().filter(|(fault, _)| fault.fits(operation));
-        fitting.fold(None, |drawn, (fault, permille)| {
+    /// The fault that comes now; `chances` counts how often each might have come since it last did. One that has waited for
+    /// twice as long as it should comes for sure, so that a run of some length meets all of them.
+    pub(super) fn draw(
+        &self,
+        operation: Operation,
+        random: &mut StdRng,
+        chances: &mut BTreeMap<Fault, u32>,
+    ) -> Option<Fault> {
+        let mut drawn = None;
+        for (fault, permille) in self.0.iter().filter(|(fault, _)| fault.fits(operation)) {
             // Every rate is asked, so that adding one does not shift what the others draw.
             let hit = random.random_range(0..1_000) < *permille;
-            drawn.or(hit.then_some(*fault))
-        })
+            let waited = chances.entry(*fault).or_default();
+            *waited += 1;
+            if drawn.is_none() && (hit || *waited * permille >= 2_000) {
+                *waited = 0;
+                drawn = Some(*fault);
+            }
+        }
+        drawn
     }
 }
 

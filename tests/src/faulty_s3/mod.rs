@@ -55,6 +55,7 @@ struct Inner {
 struct State {
     random: StdRng,
     rates: Rates,
+    chances: BTreeMap<Fault, u32>,
     counters: Counters,
 }
 
@@ -71,6 +72,11 @@ impl Counters {
     /// All faults.
     pub fn injected(&self) -> u64 {
         self.faults.values().sum()
+    }
+
+    /// Faults of one kind.
+    pub fn of_fault(&self, fault: Fault) -> u64 {
+        self.faults.iter().filter(|((_, kind), _)| *kind == fault).map(|(_, count)| count).sum()
     }
 
     /// Requests of one operation.
@@ -98,7 +104,8 @@ impl FaultyS3 {
         let listen = ports::address();
         let listener = TcpListener::bind(&listen).await?;
         let random = StdRng::seed_from_u64(seed);
-        let state = Mutex::new(State { random, rates: Rates::none(), counters: Counters::default() });
+        let (rates, chances, counters) = (Rates::none(), BTreeMap::new(), Counters::default());
+        let state = Mutex::new(State { random, rates, chances, counters });
         let inner = Arc::new(Inner { store: store.to_owned(), state, late: Mutex::default() });
         let (mut task, shared) = (JoinSet::new(), inner.clone());
         task.spawn(async move {
@@ -134,9 +141,9 @@ impl Inner {
 
     fn decide(&self, operation: Operation) -> (Option<Fault>, u64) {
         let mut state = self.lock();
-        let State { random, rates, counters } = &mut *state;
+        let State { random, rates, chances, counters } = &mut *state;
         *counters.requests.entry(operation).or_default() += 1;
-        let fault = rates.draw(operation, random);
+        let fault = rates.draw(operation, random, chances);
         if let Some(fault) = fault {
             *counters.faults.entry((operation, fault)).or_default() += 1;
         }

@@ -129,6 +129,18 @@ async fn half_of_an_object_comes_under_the_length_of_all_of_it() {
     assert!(format!("{error:#}").contains("body") || format!("{error:#}").contains("closed"), "{error:#}");
 }
 
+#[test]
+fn every_fault_comes_before_long() {
+    let (mut random, mut chances) = (StdRng::seed_from_u64(3), BTreeMap::new());
+    let mut drawn: BTreeMap<Fault, u32> = BTreeMap::new();
+    for _ in 0..10 {
+        let fault = Rates::some().draw(Operation::CompleteMultipartUpload, &mut random, &mut chances);
+        *drawn.entry(fault.unwrap_or(Fault::Delay)).or_default() += 1;
+    }
+    assert!(drawn[&Fault::ErrorInside] > 0 && drawn[&Fault::UploadGone] > 0, "{drawn:?}");
+    assert!(drawn[&Fault::Delay] > 1, "most requests pass: {drawn:?}");
+}
+
 #[tokio::test]
 async fn the_same_seed_gives_the_same_faults() {
     let mut runs = Vec::new();

@@ -6,7 +6,7 @@ mod verify;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use flotilla_client::admin;
-use flotilla_proto::admin::Collect;
+use flotilla_proto::admin::{Collect, Verify};
 use serde::Serialize;
 use std::{path::PathBuf, process::ExitCode};
 
@@ -41,11 +41,16 @@ enum Command {
     /// Repositories
     #[command(subcommand)]
     Repository(Repository),
-    /// Compare the metadata with itself and with the store; exits with 1 if anything differs
+    /// Compare the metadata with itself and with the store
+    ///
+    /// Exits with 0 if all is well, 1 if anything differs, 2 if it could not be done.
     Verify {
         /// Read every byte and compare it with its digest
         #[arg(long)]
         hash: bool,
+        /// Bytes read in a second at most, like 50MiB
+        #[arg(long, value_name = "SIZE", value_parser = verify::size, requires = "hash")]
+        rate: Option<u64>,
         #[command(flatten)]
         node: Node,
     },
@@ -102,14 +107,31 @@ struct Node {
     /// The node's socket, if not flotilla.sock in the data directory
     #[arg(long, value_name = "PATH", conflicts_with = "data")]
     socket: Option<PathBuf>,
+    /// The node's cluster port (cluster.advertise), under mutual TLS
+    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["data", "socket"], requires_all = ["ca", "cert", "key"])]
+    address: Option<String>,
+    /// The cluster's authority (cluster.tls.ca)
+    #[arg(long, value_name = "FILE", requires = "address")]
+    ca: Option<PathBuf>,
+    /// A certificate that the authority signed
+    #[arg(long, value_name = "FILE", requires = "address")]
+    cert: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", requires = "address")]
+    key: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 impl Node {
-    fn socket(&self) -> PathBuf {
-        self.socket.clone().unwrap_or_else(|| self.data.join(admin::SOCKET))
+    fn open(&self) -> anyhow::Result<admin::Node> {
+        let (Some(address), Some(ca), Some(cert), Some(key)) = (&self.address, &self.ca, &self.cert, &self.key) else {
+            let socket = self.socket.clone().unwrap_or_else(|| self.data.join(admin::SOCKET));
+            return Ok(admin::Node::Socket(socket));
+        };
+        let read = |file: &PathBuf| std::fs::read(file).with_context(|| file.display().to_string());
+        Ok(admin::Node::Port(admin::Port::new(address, &read(ca)?, &read(cert)?, &read(key)?)?))
     }
 
     /// Prints an answer as JSON, or for people.
@@ -134,7 +156,7 @@ struct Status {
 async fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command {
         Command::Status(Status { node, hash }) => {
-            node.show(&admin::status(&node.socket(), hash).await?, output::status)?;
+            node.show(&admin::status(&node.open()?, hash).await?, output::status)?;
         }
         Command::Gc(gc) => collection(gc).await?,
         Command::Why { what, node } => {
@@ -142,13 +164,13 @@ async fn main() -> anyhow::Result<ExitCode> {
                 Some((repository, digest)) => (Some(repository), digest),
                 None => (None, what.as_str()),
             };
-            node.show(&admin::why(&node.socket(), repository, what).await?, output::why)?;
+            node.show(&admin::why(&node.open()?, repository, what).await?, output::why)?;
         }
         Command::Undelete { what, node } => {
-            let socket = node.socket();
+            let asked = node.open()?;
             let undeleted = match (what.split_once('@'), what.split_once(':')) {
-                (Some((repository, digest)), _) => admin::undelete_manifest(&socket, repository, digest).await?,
-                (None, Some((repository, tag))) => admin::undelete_tag(&socket, repository, tag).await?,
+                (Some((repository, digest)), _) => admin::undelete_manifest(&asked, repository, digest).await?,
+                (None, Some((repository, tag))) => admin::undelete_tag(&asked, repository, tag).await?,
                 (None, None) => anyhow::bail!("write REPOSITORY:TAG or REPOSITORY@DIGEST"),
             };
             node.show(&undeleted, |undeleted| {
@@ -160,31 +182,31 @@ async fn main() -> anyhow::Result<ExitCode> {
             })?;
         }
         Command::Repository(Repository::Delete { name, node }) => {
-            admin::delete_repository(&node.socket(), &name).await?;
+            admin::delete_repository(&node.open()?, &name).await?;
             node.show(&serde_json::json!({ "deleted": name }), |_| {
                 output::line(&format!("{name} is deleted; what was in it goes in the background"))
             })?;
         }
-        Command::Verify { hash, node } => return verify::run(&node, hash).await,
+        Command::Verify { hash, rate, node } => return Ok(verify::run(&node, Verify { hash, rate }).await),
     }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn collection(gc: Gc) -> anyhow::Result<()> {
     match gc {
-        Gc::Status(node) => node.show(&admin::collection(&node.socket()).await?, output::collection),
+        Gc::Status(node) => node.show(&admin::collection(&node.open()?).await?, output::collection),
         Gc::Run(run) => collect(run, false).await,
         Gc::DryRun(run) => collect(run, true).await,
         Gc::Pause { reason, verify, node } => {
             let mode = if verify { "verify" } else { "paused" };
-            node.show(&admin::set_mode(&node.socket(), mode, &reason).await?, output::mode)
+            node.show(&admin::set_mode(&node.open()?, mode, &reason).await?, output::mode)
         }
-        Gc::Resume(node) => node.show(&admin::set_mode(&node.socket(), "on", "").await?, output::mode),
+        Gc::Resume(node) => node.show(&admin::set_mode(&node.open()?, "on", "").await?, output::mode),
     }
 }
 
 async fn collect(Run { untagged, node }: Run, dry_run: bool) -> anyhow::Result<()> {
     let collect = Collect { dry_run, delete_untagged: untagged };
-    let collected = admin::collect(&node.socket(), collect).await?;
+    let collected = admin::collect(&node.open()?, collect).await?;
     node.show(&collected, |collected| output::collected(collected, dry_run))
 }

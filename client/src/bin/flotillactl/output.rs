@@ -120,8 +120,24 @@ pub(crate) fn why(why: &Why) -> anyhow::Result<()> {
                 line(&format!("  object {object}"))?;
             }
         }
-        None if why.places.is_empty() => line(&format!("{}: nothing is known of it", why.asked))?,
+        None if why.places.is_empty() && why.condemned.is_empty() => {
+            line(&format!("{}: nothing is known of it", why.asked))?;
+        }
         None => line(&format!("{}: no blob", why.asked))?,
+    }
+    for gone in &why.condemned {
+        let left = match gone.left_ms {
+            0 => "may go now".to_owned(),
+            left => format!("go in {}", duration(left)),
+        };
+        let (bytes, age) = (gone.bytes, duration(gone.age_ms));
+        line(&format!("  was a blob of {bytes} bytes; condemned for {age}, its objects {left}"))?;
+        for object in &gone.objects {
+            line(&format!("    object {object}"))?;
+        }
+    }
+    if why.paused && !(why.condemned.is_empty() && why.places.is_empty()) {
+        line("  collection is not on: what is due stays (`flotillactl gc status`)")?;
     }
     for held in &why.places {
         place(held)?;

@@ -184,6 +184,6 @@ fn scheme(head: &Parts) -> &'static str {
     }
 }
 
-fn cut(text: &str) -> &str {
+pub(super) fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(TEXT_BYTES_MAX)]
 }

@@ -1,9 +1,13 @@
 //! Who changed what, who came in, who was turned away: one JSON line each, apart from the access log. `event` derives a
-//! line from what the router knows, so that no handler can forget it; here lines are written.
+//! line from what the router knows, so that no handler can forget it, `operator` one from what an operator asks; here lines
+//! are written.
 
 mod event;
+mod operator;
 
 pub(super) use event::line;
+pub use operator::Operator;
+pub(super) use operator::operator_line;
 
 use crate::{
     auth::Caller,

@@ -3,14 +3,16 @@
 use super::super::state::keys::{self, Table, key, prefix_end, split_timed};
 use super::super::state::records::{damaged, decode, get};
 use super::super::{Error, View};
-use flotilla_proto::admin::{Link, ManifestHolders, Object, Place, StoredBlob, Trash, Why};
+use flotilla_proto::admin::{Condemned, Link, ManifestHolders, Object, Place, StoredBlob, Trash, Why};
 use flotilla_proto::{oci::Digest, oci::RepositoryName, wire::metadata as wire};
-use wire::{manifest::Waits, object::State};
+use wire::{GcMode, manifest::Waits, object::State};
 
 /// Things listed of a kind.
 const LISTED_MAX: usize = 100;
 /// Records read at a time.
 const PAGE: usize = 1_000;
+/// Objects listed of a blob.
+const OBJECTS_MAX: u32 = 10;
 /// Manifests or lists looked at for one answer.
 const LOOKS_MAX: usize = 100_000;
 
@@ -20,11 +22,13 @@ impl View {
         let stored = digest.to_bytes();
         let mut why = Why { asked: digest.to_string(), ..Why::default() };
         if let Some(blob) = get::<wire::Blob>(self.tables(), &key(Table::Blob, &[&stored]))? {
-            let listed = blob.segments.min(10);
+            let listed = blob.segments.min(OBJECTS_MAX);
             why.more |= blob.segments > listed;
             let objects = self.segments(&blob.segment_list, listed)?.into_iter().map(|segment| segment.key).collect();
             why.blob = Some(StoredBlob { size: blob.size, suspect: blob.suspect, links: blob.links, objects });
         }
+        why.condemned = self.condemned_of(&stored, &mut why.more)?;
+        why.paused = self.gc()?.1.mode() != GcMode::On;
         for table in [Table::Repository, Table::Draining] {
             let prefix = match name.filter(|_| table == Table::Repository) {
                 Some(name) => key(table, &[name.as_str().as_bytes()]),
@@ -54,6 +58,31 @@ impl View {
             }
         }
         Ok(why)
+    }
+
+    /// What once was a blob under a digest, as far as it is among the first that go.
+    fn condemned_of(&self, digest: &[u8], more: &mut bool) -> Result<Vec<Condemned>, Error> {
+        let (mono, (delays, _)) = (self.mono()?, self.gc()?);
+        let mut found = Vec::new();
+        *more |= self.each_queued(Table::Condemned, |entry, value| {
+            let list: wire::CondemnedList = decode(entry, value)?;
+            if list.digest != digest {
+                return Ok(false);
+            }
+            let (since, id) = split_timed(entry).ok_or_else(|| damaged("condemned list", entry))?;
+            let mut objects = Vec::new();
+            for n in list.next..list.segments.min(list.next.saturating_add(OBJECTS_MAX)) {
+                objects.extend(get::<wire::Segment>(self.tables(), &keys::segment(id, n))?.map(|segment| segment.key));
+            }
+            found.push(Condemned {
+                bytes: list.bytes,
+                age_ms: mono.saturating_sub(since),
+                left_ms: since.saturating_add(delays.delete_ms).saturating_sub(mono),
+                objects,
+            });
+            Ok(found.len() == LISTED_MAX)
+        })?;
+        Ok(found)
     }
 
     fn place(&self, repository: &wire::Repository, digest: &[u8], more: &mut bool) -> Result<Option<Place>, Error> {
@@ -183,20 +212,35 @@ impl View {
 
     /// Since when a list has been in a queue, if it is among the first of it.
     fn queued_list(&self, queue: Table, list: &[u8]) -> Result<Option<u64>, Error> {
+        let mut found = None;
+        self.each_queued(queue, |entry, _| {
+            found = split_timed(entry).filter(|(_, id)| *id == list).map(|(since, _)| since);
+            Ok(found.is_some())
+        })?;
+        Ok(found)
+    }
+
+    /// Looks at the first entries of a queue until `stop` says so; whether there are more.
+    fn each_queued(
+        &self,
+        queue: Table,
+        mut stop: impl FnMut(&[u8], Vec<u8>) -> Result<bool, Error>,
+    ) -> Result<bool, Error> {
         let prefix = key(queue, &[]);
         let (mut start, end) = (prefix.clone(), prefix_end(&prefix));
         let mut looks = 0;
         while looks < LOOKS_MAX {
             let page = self.tables().scan(&start, &end, PAGE)?;
-            let Some((last, _)) = page.last() else { break };
+            let Some((last, _)) = page.last() else { return Ok(false) };
             start = keys::after(last.clone());
             looks += page.len();
-            let found = page.iter().filter_map(|(entry, _)| split_timed(entry)).find(|(_, id)| *id == list);
-            if let Some((since, _)) = found {
-                return Ok(Some(since));
+            for (entry, value) in page {
+                if stop(&entry, value)? {
+                    return Ok(true);
+                }
             }
         }
-        Ok(None)
+        Ok(true)
     }
 }
 

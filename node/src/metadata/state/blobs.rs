@@ -49,7 +49,7 @@ impl Machine<'_> {
                 self.list_to_garbage(id, session.segments)?;
                 blob
             }
-            known => self.map(&command.session_id, &session, known)?,
+            known => self.map(&command.digest, &command.session_id, &session, known)?,
         };
         self.link(&session.repository, &command.new_repository_id, &command.digest, &mut blob)?;
         self.put_blob(&command.digest, &blob)?;
@@ -72,6 +72,7 @@ impl Machine<'_> {
     /// The blob that the session's segments make: a new one, or the `damaged` one healed.
     fn map(
         &mut self,
+        digest: &[u8],
         list: &Bytes,
         session: &wire::Session,
         damaged: Option<wire::Blob>,
@@ -79,7 +80,7 @@ impl Machine<'_> {
         let links = damaged.as_ref().map_or(0, |blob| blob.links);
         match damaged {
             Some(blob) => {
-                self.condemn_list(&blob.segment_list, blob.segments, blob.size)?;
+                self.condemn_list(digest, &blob)?;
                 self.cluster.suspects = self.cluster.suspects.saturating_sub(1);
             }
             None => {

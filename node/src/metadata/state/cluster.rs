@@ -1,6 +1,7 @@
 //! The cluster as a whole: replicated time, the store's identity, node ids.
 
 use super::apply::{Applied, Machine, UnknownFeatureLevel};
+use super::mutant::Mutant;
 use super::tables::TablesError;
 use crate::metadata::Outcome;
 use flotilla_proto::metadata::{FEATURE_LEVEL, NODE_ID_BASE, TICK_MAX_MS};
@@ -13,7 +14,7 @@ impl Machine<'_> {
     /// Time a leader measured within its own term counts, at most [`TICK_MAX_MS`] a tick: `mono` never jumps.
     pub(super) fn tick(&mut self, command: &wire::Tick) -> Applied {
         let mut counted = 0;
-        if command.term == self.cluster.tick_term {
+        if command.term == self.cluster.tick_term || self.broken(Mutant::TickOfAnyTerm) {
             counted = command.elapsed_ms.min(TICK_MAX_MS);
             self.cluster.mono = self.cluster.mono.saturating_add(counted);
         }

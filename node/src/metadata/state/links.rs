@@ -170,7 +170,7 @@ impl Machine<'_> {
             self.put_blob(digest, &blob)?;
         } else {
             self.delete(&record)?;
-            self.condemn_list(&blob.segment_list, blob.segments, blob.size)?;
+            self.condemn_list(digest, &blob)?;
             self.cluster.blobs = self.cluster.blobs.saturating_sub(1);
             self.cluster.blob_bytes = self.cluster.blob_bytes.saturating_sub(blob.size);
             self.cluster.suspects = self.cluster.suspects.saturating_sub(u64::from(blob.suspect));

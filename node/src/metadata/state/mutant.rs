@@ -26,6 +26,8 @@ pub(crate) enum Mutant {
     NoDedupe,
     /// Replicated time follows the proposers' wall clocks.
     MonoFromWall,
+    /// Ticks count whatever term they are of.
+    TickOfAnyTerm,
     /// `DeletesDone` forgets whatever it names.
     DeletesDoneUnasked,
     /// The sweep of manifests does not look for what holds them.

@@ -69,13 +69,15 @@ impl Machine<'_> {
         self.put(&timed(Table::Garbage, self.cluster.mono, list), &garbage)
     }
 
-    /// Condemns a list that readers may still hold. Final: a later commit of the digest maps its own segments.
-    pub(super) fn condemn_list(&mut self, list: &[u8], segments: u32, bytes: u64) -> Result<(), TablesError> {
+    /// Condemns the list of what was a blob: readers may still hold it. Final: a later commit of the digest maps its own segments.
+    pub(super) fn condemn_list(&mut self, digest: &[u8], blob: &wire::Blob) -> Result<(), TablesError> {
+        let wire::Blob { segments, size: bytes, .. } = *blob;
         if segments == 0 {
             return Ok(());
         }
-        let condemned = wire::CondemnedList { segments, next: 0, bytes };
-        self.put(&timed(Table::Condemned, self.cluster.mono, list), &condemned)
+        let digest = Bytes::copy_from_slice(digest);
+        let condemned = wire::CondemnedList { segments, next: 0, bytes, digest };
+        self.put(&timed(Table::Condemned, self.cluster.mono, &blob.segment_list), &condemned)
     }
 
     pub(super) fn start_delete(&mut self, command: &wire::StartDelete) -> Applied {

@@ -124,8 +124,7 @@ impl Scene for Deletes {
             }
             DeletesAct::Take => {
                 world.at.insert("deleted", 0);
-                let flights: Vec<_> = world.deleting().into_iter().map(|key| (key, None)).collect();
-                world.flights.extend(flights);
+                world.deleting().into_iter().for_each(|key| world.send((key, None)));
             }
             DeletesAct::Report => {
                 let keys = world.deleting().into_iter().filter(|key| !world.store.contains_key(key)).collect();

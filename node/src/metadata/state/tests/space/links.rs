@@ -1,4 +1,5 @@
-//! A blob that a client asks for, a manifest that comes and goes, and a collector whose proposals come late.
+//! A blob that a client asks for and mounts into another repository, a manifest that comes and goes, and a collector whose
+//! proposals come late.
 
 use super::*;
 
@@ -9,7 +10,8 @@ pub(in super::super) struct Links;
 pub(in super::super) enum LinksAct {
     Head,
     Touch,
-    Mount,
+    /// Into the repository where it is, or into another one.
+    Mount(u8),
     Put,
     Delete,
     /// The collector looks …
@@ -19,6 +21,8 @@ pub(in super::super) enum LinksAct {
 }
 
 const W: u64 = 2;
+/// The repository that the blob is mounted into, and its id.
+const OTHER: (u8, u8) = (1, 51);
 
 impl Scene for Links {
     type Act = LinksAct;
@@ -43,7 +47,11 @@ impl Scene for Links {
     }
 
     fn acts(&self, world: &World, _: Broken, acts: &mut Vec<LinksAct>) {
-        acts.extend([LinksAct::Head, LinksAct::Look, LinksAct::Mount]);
+        acts.extend([LinksAct::Head, LinksAct::Look, LinksAct::Mount(0)]);
+        // Once, at whatever time, to keep the scene small.
+        if world.at("mount") == 0 {
+            acts.push(LinksAct::Mount(OTHER.0));
+        }
         // Putting it again would count up the tag for ever.
         if !world.has(Table::Manifest, &[&id(50), &stored(10)]) {
             acts.push(LinksAct::Put);
@@ -59,10 +67,11 @@ impl Scene for Links {
     }
 
     fn act(&self, world: &mut World, broken: Broken, act: &LinksAct) {
-        let promise = |world: &mut World| {
+        let promise_in = |world: &mut World, repository: u8| {
             let until = world.mono() + W;
-            world.promises.insert(stored(1), until);
+            world.promises.insert((id(repository), stored(1)), until);
         };
+        let promise = |world: &mut World| promise_in(world, 50);
         match act {
             LinksAct::Head => {
                 let view = world.view();
@@ -90,10 +99,15 @@ impl Scene for Links {
                     promise(world);
                 }
             }
-            LinksAct::Mount => {
-                let mount = wire::MountBlob { from: None, to: name(0), digest: stored(1), new_repository_id: id(50) };
+            LinksAct::Mount(to) => {
+                let new = if *to == OTHER.0 { OTHER.1 } else { 50 };
+                let (from, to, digest) = (Some(name(0)), name(*to), stored(1));
+                let mount = wire::MountBlob { from, to, digest, new_repository_id: id(new) };
                 if let Outcome::BlobMounted(_) = world.apply(broken, Command::MountBlob(mount)) {
-                    promise(world);
+                    promise_in(world, new);
+                    if new == OTHER.1 {
+                        world.step("mount");
+                    }
                 }
             }
             LinksAct::Put => {
@@ -115,10 +129,11 @@ impl Scene for Links {
             }
             LinksAct::Collect => {
                 world.at.remove("collect");
-                let links = vec![wire::LinkId { repository_id: id(50), digest: stored(1) }];
+                let link = |repository| wire::LinkId { repository_id: id(repository), digest: stored(1) };
+                let links = vec![link(50), link(OTHER.1)];
                 let collect = Command::Collect(wire::Collect { limit: 0, links });
-                if let Outcome::Collected(wire::Collected { links: 1, .. }) = world.apply(broken, collect) {
-                    world.reached.insert("expiry");
+                if let Outcome::Collected(wire::Collected { links: 1.., blobs, .. }) = world.apply(broken, collect) {
+                    world.reached.insert(if blobs > 0 { "expiry" } else { "unlinked" });
                 }
             }
         }

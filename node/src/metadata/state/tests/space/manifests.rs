@@ -84,7 +84,7 @@ impl Scene for Manifests {
     fn act(&self, world: &mut World, broken: Broken, act: &ManifestsAct) {
         let promise = |world: &mut World, d: u8| {
             let until = world.mono() + W;
-            world.promises.insert(stored(d), until);
+            world.promises.insert((id(50), stored(d)), until);
         };
         match act {
             ManifestsAct::Put => {

@@ -76,7 +76,7 @@ impl Scene for Sweeps {
             SweepsAct::Write => {
                 let n = world.at("write");
                 world.step("write");
-                world.flights.insert((KEYS[usize::from(n)].to_owned(), Some(DIGEST)));
+                world.send((KEYS[usize::from(n)].to_owned(), Some(DIGEST)));
             }
             SweepsAct::Commit => {
                 let segment = wire::Segment { key: KEYS[0].to_owned(), length: 1 };

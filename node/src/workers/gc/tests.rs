@@ -470,6 +470,21 @@ async fn a_wrong_count_pauses_collection_and_says_which() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_record_that_cannot_be_read_pauses_collection_too() {
+    let world = World::new().await;
+    world.push("blob").await;
+    world.log.store.corrupt(|tables| {
+        let record = tables.keys().find(|record| record[0] == 0x20).cloned().expect("a blob");
+        tables.insert(record, vec![0xff; 9]);
+    });
+    let mut recount = recount_of(&world, 1, 3);
+    tokio::time::advance(HOUR).await;
+    assert_eq!(passes(&mut recount).await, 1);
+    let (mode, reason) = mode_of(&world);
+    assert!(mode == wire::GcMode::Paused && reason.starts_with("recount: unreadable: "), "{reason}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_leader_leaves_the_recount_to_the_others_unless_it_is_alone() {
     let world = World::new().await;
     let blob = world.push("blob").await;

@@ -162,7 +162,12 @@ pub(super) const KEYS: &[Key] = &[
         "gc.breaker",
         "collection pauses when more would go in a day: share and size; default `10%,50GiB`; or `off`",
     ),
-    honoured("gc.rate", "blobs that collection takes on in a second; default `1000`"),
+    honoured("gc.rate", "blobs a second that collection takes on, all nodes together; default `1000`"),
+    honoured(
+        "gc.recount",
+        "everything is counted again so often, and a difference pauses collection; default `24h`; or `off`",
+    ),
+    honoured("gc.scrub", "recorded objects that are looked for in the store in a minute; default `1000`"),
     honoured(
         "gc.rehash",
         "stored blobs are read again at this many bytes a second, like `10MiB`; default: they are not",

@@ -222,6 +222,10 @@ pub struct Gc {
     pub rate: usize,
     /// `rehash`: bytes a second; absent: stored blobs are not read again
     pub rehash: Option<u64>,
+    /// `recount`: how often everything is counted again; absent: never
+    pub recount: Option<Duration>,
+    /// `scrub`: objects a minute
+    pub scrub: usize,
     /// `unsafedelays`
     pub unsafe_delays: bool,
 }
@@ -239,6 +243,8 @@ impl Default for Gc {
             breaker_floor: 50 << 30,
             rate: 1_000,
             rehash: None,
+            recount: Some(hours(24)),
+            scrub: 1_000,
             unsafe_delays: false,
         }
     }

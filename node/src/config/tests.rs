@@ -406,6 +406,12 @@ fn delays_of_collection_must_leave_room_for_readers_and_late_writes() {
     let set =
         loaded("storage: {filesystem: }", &[("REGISTRY_GC_DELETEUNTAGGED", "48h"), ("REGISTRY_GC_BREAKER", "off")]);
     assert_eq!(set.unwrap().config.gc.delete_untagged, Some(hours(48)));
+    let recount = |text: &str| gc(&format!("{{recount: {text}}}")).map(|loaded| loaded.config.gc.recount).unwrap();
+    assert_eq!((default.recount, default.scrub), (Some(hours(24)), 1_000));
+    assert_eq!(
+        (recount("5s"), recount("off"), recount("false"), recount("0s")),
+        (Some(hours(5) / 3_600), None, None, None)
+    );
 }
 
 #[test]

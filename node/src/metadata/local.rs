@@ -53,6 +53,12 @@ impl LocalStore {
         Ok(())
     }
 
+    /// Changes the state behind its back, as a bug or a bad disk would.
+    #[cfg(test)]
+    pub(crate) fn corrupt(&self, damage: impl FnOnce(&mut MemoryTables)) {
+        damage(Arc::make_mut(&mut self.lock().tables));
+    }
+
     /// The state now.
     pub fn snapshot(&self) -> Arc<MemoryTables> {
         self.lock().tables.clone()

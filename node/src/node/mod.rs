@@ -188,10 +188,12 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let accepting = node.lifecycle.spawn(serve);
     supervisor.run(settings_of_gc, REAP_INTERVAL);
     supervisor.run(UploadReaper::new(metadata.clone()), REAP_INTERVAL);
+    supervisor.run(operator::Rehearsal::new(metadata.clone()), operator::Rehearsal::INTERVAL);
     node.warn_of_hazards();
-    let Gc { rate, rehash, .. } = node.config.gc;
+    let Gc { rate, rehash, recount, scrub, .. } = node.config.gc;
     let (blobs, share) = (node.blobs.clone(), share_of(node.raft.clone()));
-    gc::run(&supervisor, &gc::Setup { metadata, blobs, rate, rehash, share, metrics: gc_figures });
+    let setup = gc::Setup { metadata, blobs, rate, rehash, recount, scrub, share, metrics: gc_figures };
+    gc::run(&supervisor, &setup);
     let result = node.serve(accepting).await;
     access_log.flush(FLUSH_MAX);
     if let Some(audit) = audit {

@@ -4,9 +4,8 @@ use super::run;
 use crate::garage;
 use flotilla_tests::{
     cluster::{Cluster, Storage},
-    http::{Client, Noise, digest_of, with_digest},
+    http::{Client, Noise, digest_of, full, manifest, with_digest},
     replay::{Material, delete, get, head, patch, post, put},
-    skip,
     slow_store::SlowStore,
     wait_for,
 };
@@ -66,10 +65,38 @@ fn files_of_size(dir: &Path, size: u64) -> usize {
     count
 }
 
-/// Entry 3.
+/// Entry 3: a client that was told of a blob does not push it, and pushes the manifest when it has pushed the others.
 #[tokio::test]
 async fn what_head_promised_outlives_a_tight_collector() {
-    skip("what_head_promised_outlives_a_tight_collector", "the collector of unreferenced blobs is not built");
+    const PROMISE: Duration = Duration::from_secs(18);
+    const GRACE: Duration = Duration::from_secs(20);
+    let tight = "gc:\n  unsafedelays: true\n  grace: 20s\n  promise: 18s\n  deletedelay: 1s\n  sweepdelay: 10s\n  breaker: off\n";
+    let cluster = Cluster::builder().sections(tight).start().await.unwrap();
+    let client = cluster.client();
+    let configs = [r#"{"label":"asked for"}"#, r#"{"label":"forgotten"}"#];
+    let [asked, forgotten] = configs.map(|config| digest_of(config.as_bytes()));
+    for (digest, config) in [(&asked, configs[0]), (&forgotten, configs[1])] {
+        client.push_blob("team/tight", digest, full(config.into())).await.unwrap();
+    }
+    let pushed = Instant::now();
+    let path = |digest: &str| format!("/v2/team/tight/blobs/{digest}");
+    // Close to the end of their leases.
+    tokio::time::sleep_until((pushed + GRACE - Duration::from_secs(2)).into()).await;
+    let told = Instant::now();
+    let answer = client.send(Method::HEAD, &path(&asked)).await.unwrap();
+    assert_eq!(answer.status, 200, "asked {:?} after the push", told - pushed);
+    // The other layers take nearly as long as the promise.
+    tokio::time::sleep_until((told + PROMISE - Duration::from_secs(2)).into()).await;
+    let image = manifest(&asked, configs[0].len() as u64, &[]);
+    let put = client.put_manifest("team/tight", "v1", image.as_bytes()).await;
+    put.unwrap_or_else(|error| panic!("{:?} after it was told: {error:#}", told.elapsed()));
+    wait_for("the blob that nobody asked for to be collected", Duration::from_secs(60), || async {
+        (client.get(&path(&forgotten)).await.is_err()).then_some(())
+    })
+    .await;
+    println!("the other blob was gone {:?} after its push", pushed.elapsed());
+    assert_eq!(client.send(Method::HEAD, &path(&forgotten)).await.unwrap().status, 404);
+    assert_eq!(client.get(&path(&asked)).await.unwrap().body, configs[0]);
 }
 
 /// Entry 4: containerd gives up when no header came for 30 s, and sends the PUT again, to whichever node.

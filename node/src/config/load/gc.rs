@@ -40,6 +40,8 @@ impl Reader {
             breaker_floor,
             rate: self.count("gc.rate", default.rate),
             rehash: self.rehash(),
+            recount: self.recount(default.recount),
+            scrub: self.count("gc.scrub", default.scrub),
             unsafe_delays: self.boolean("gc.unsafedelays", false),
         };
         let delays =
@@ -63,6 +65,14 @@ impl Reader {
             }
         }
         gc
+    }
+
+    /// `24h`, or `off`.
+    fn recount(&self, default: Option<Duration>) -> Option<Duration> {
+        if self.text("gc.recount").is_some_and(|text| text == "off" || text == "false") {
+            return None;
+        }
+        Some(self.duration("gc.recount", default.unwrap_or_default())).filter(|every| !every.is_zero())
     }
 
     /// `10MiB`, or `off`.

@@ -114,10 +114,19 @@ impl Delete {
     }
 
     /// Deletes keys; those that the store named as gone, and the first error.
-    async fn delete(&mut self, keys: &[String]) -> anyhow::Result<(Vec<String>, Option<anyhow::Error>)> {
-        let keys: Vec<Key> = keys.iter().map(|key| key.parse()).collect::<Result<_, _>>().context("recorded key")?;
-        let (mut gone, mut failure) = (Vec::with_capacity(keys.len()), None);
-        let deleted = self.setup.blobs.delete(keys).await;
+    async fn delete(&mut self, keys: &[String]) -> (Vec<String>, Option<anyhow::Error>) {
+        let (mut gone, mut failure, mut parsed) =
+            (Vec::with_capacity(keys.len()), None, Vec::with_capacity(keys.len()));
+        for text in keys {
+            match text.parse::<Key>().with_context(|| format!("recorded key {text}")) {
+                Ok(key) => parsed.push(key),
+                Err(error) => {
+                    self.memory.fail(text, Instant::now());
+                    failure.get_or_insert(error);
+                }
+            }
+        }
+        let deleted = self.setup.blobs.delete(parsed).await;
         let now = Instant::now();
         for one in deleted {
             match one.result {
@@ -132,7 +141,7 @@ impl Delete {
                 }
             }
         }
-        Ok((gone, failure))
+        (gone, failure)
     }
 }
 
@@ -152,7 +161,7 @@ impl Worker for Delete {
         if keys.is_empty() {
             return Ok(Report { done: 0, more });
         }
-        let (gone, failure) = self.delete(&keys).await?;
+        let (gone, failure) = self.delete(&keys).await;
         let count = gone.len() as u64;
         // Each node keeps its part of the rate.
         self.pace.spend(count * share.of as u64);

@@ -1,6 +1,6 @@
 //! Reviews manifests that lost what held them, and removes those that nothing holds.
 
-use super::{STEP_LIMIT, Setup, collects};
+use super::{STEP_LIMIT, Setup, collects, pace::Pace};
 use crate::{
     metadata::{Command, Outcome},
     workers::{Report, Scope, Worker},
@@ -12,11 +12,13 @@ use tokio_util::sync::CancellationToken;
 /// The worker.
 pub(super) struct Manifests {
     setup: Setup,
+    pace: Pace,
 }
 
 impl Manifests {
     pub(super) fn new(setup: Setup) -> Self {
-        Self { setup }
+        let pace = Pace::new(setup.rate);
+        Self { setup, pace }
     }
 }
 
@@ -25,7 +27,10 @@ impl Worker for Manifests {
     const NAME: &'static str = "gc_manifests";
     const SCOPE: Scope = Scope::Leader;
 
-    async fn pass(&mut self, _stop: &CancellationToken) -> anyhow::Result<Report> {
+    async fn pass(&mut self, stop: &CancellationToken) -> anyhow::Result<Report> {
+        if !self.pace.wait(stop).await {
+            return Ok(Report::default());
+        }
         let view = self.setup.metadata.view()?;
         let due = collects(&view)? && view.manifests_wait()?;
         drop(view);
@@ -36,6 +41,7 @@ impl Worker for Manifests {
         let Outcome::ManifestsSwept(swept) = self.setup.propose(command).await? else {
             anyhow::bail!("SweepManifests was answered by something else");
         };
+        self.pace.spend(swept.removed);
         self.setup.metrics.manifests.inc_by(swept.removed);
         Ok(Report { done: swept.removed, more: swept.more })
     }

@@ -18,6 +18,8 @@ pub struct Metrics {
     pub(super) scrubbed: Counter,
     pub(super) missing: Counter,
     pub(super) suspects: Counter,
+    pub(super) recounts: Counter,
+    pub(super) miscounts: Counter,
 }
 
 impl Metrics {
@@ -41,6 +43,8 @@ impl Metrics {
             ("objects_scrubbed", "Recorded objects that were looked up in the store", &all.scrubbed),
             ("objects_missing", "Looks at recorded objects that were missing or had a wrong length", &all.missing),
             ("suspects_marked", "Blobs that were marked as suspect", &all.suspects),
+            ("recounts", "Times that everything in the state was counted again", &all.recounts),
+            ("miscounts", "Differences that were found by that", &all.miscounts),
         ] {
             room.register(name, help, counter.clone());
         }

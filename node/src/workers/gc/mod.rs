@@ -10,6 +10,7 @@ mod drain;
 mod manifests;
 mod metrics;
 mod pace;
+mod recount;
 mod rehash;
 mod scrub;
 mod share;
@@ -42,8 +43,8 @@ const STEP_LIMIT: u32 = 1_000;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks of a worker at its queue.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// Between two pages of the walk that compares the store with the state.
-const SCRUB_INTERVAL: Duration = Duration::from_secs(60);
+/// Between the end of reading all blobs again and the next beginning.
+const REHASH_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The rooms that the workers call, and what they are told.
 #[derive(Clone)]
@@ -56,6 +57,10 @@ pub struct Setup {
     pub rate: usize,
     /// `gc.rehash`: bytes a second that are read again; `None`: none.
     pub rehash: Option<u64>,
+    /// `gc.recount`: how often everything is counted again; `None`: never.
+    pub recount: Option<Duration>,
+    /// `gc.scrub`: objects a minute that are compared with the store.
+    pub scrub: usize,
     /// This node's share of the deletes, now.
     pub share: ShareOf,
     /// Their figures.
@@ -71,15 +76,32 @@ pub fn run(supervisor: &Supervisor, setup: &Setup) {
     supervisor.run(start_deletes::StartDeletes::new(setup.clone()), INTERVAL);
     supervisor.run(delete::Delete::new(setup.clone()), INTERVAL);
     supervisor.run(sweep::Sweep::new(setup.clone()), INTERVAL);
-    supervisor.run(scrub::Scrub::new(setup.clone()), SCRUB_INTERVAL);
+    supervisor.run(scrub::Scrub::new(setup.clone()), scrub::interval(setup.scrub));
     if let Some(bytes_per_second) = setup.rehash {
-        supervisor.run(rehash::Rehash::new(setup.clone(), bytes_per_second), SCRUB_INTERVAL);
+        supervisor.run(rehash::Rehash::new(setup.clone(), bytes_per_second), REHASH_INTERVAL);
+    }
+    if let Some(every) = setup.recount {
+        supervisor.run(recount::Recount::new(setup.clone(), every), recount::Recount::interval(every));
     }
 }
 
 impl Setup {
     async fn propose(&self, command: Command) -> anyhow::Result<Outcome> {
         self.metadata.propose(command, Instant::now() + PATIENCE).await.context("metadata change")
+    }
+
+    /// Fails unless the store is the one that the metadata names: another one, or one that is not mounted, has none of the
+    /// objects.
+    async fn ensure_ours(&self) -> anyhow::Result<()> {
+        let marker = self.blobs.read_marker().await.context("marker")?;
+        let store = self.metadata.view()?.cluster()?.store.context("no store is recorded")?;
+        let marker: Option<serde_json::Value> = marker.and_then(|marker| serde_json::from_slice(&marker).ok());
+        let ours = marker.is_some_and(|marker| marker["token"] == store.token);
+        anyhow::ensure!(
+            ours,
+            "objects are missing, and the store's marker is missing too, or another one's: nothing is marked"
+        );
+        Ok(())
     }
 
     /// Proposes a command that answers `Done`; what it counted.

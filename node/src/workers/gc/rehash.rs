@@ -87,10 +87,7 @@ impl Rehash {
     }
 
     async fn mark(&self, digest: &Digest, blob: Blob) -> anyhow::Result<u64> {
-        anyhow::ensure!(
-            self.setup.blobs.read_marker().await?.is_some(),
-            "the store's marker is missing: nothing is marked"
-        );
+        self.setup.ensure_ours().await?;
         warn!(oci.digest = %digest, "a blob is damaged: it counts as absent until it is pushed again");
         let segment_list = blob.segment_list;
         let command = Command::MarkSuspect(wire::MarkSuspect { digest: digest.to_bytes().into(), segment_list });

@@ -1,6 +1,6 @@
 //! Gives objects to be deleted: those of lists that no reader ever had at once, those of condemned lists after the delay.
 
-use super::Setup;
+use super::{Setup, pace::Pace};
 use crate::{
     metadata::Command,
     workers::{Report, Scope, Worker},
@@ -13,11 +13,13 @@ use tracing::error;
 /// The worker.
 pub(super) struct StartDeletes {
     setup: Setup,
+    pace: Pace,
 }
 
 impl StartDeletes {
     pub(super) fn new(setup: Setup) -> Self {
-        Self { setup }
+        let pace = Pace::new(setup.rate);
+        Self { setup, pace }
     }
 }
 
@@ -26,7 +28,10 @@ impl Worker for StartDeletes {
     const NAME: &'static str = "gc_start_deletes";
     const SCOPE: Scope = Scope::Leader;
 
-    async fn pass(&mut self, _stop: &CancellationToken) -> anyhow::Result<Report> {
+    async fn pass(&mut self, stop: &CancellationToken) -> anyhow::Result<Report> {
+        if !self.pace.wait(stop).await {
+            return Ok(Report::default());
+        }
         let view = self.setup.metadata.view()?;
         let had = view.condemned_waits()?;
         if !had && !view.garbage_waits()? {
@@ -35,6 +40,7 @@ impl Worker for StartDeletes {
         drop(view);
         let limit = START_DELETE_MAX;
         let done = self.setup.count(Command::StartDelete(wire::StartDelete { limit })).await?;
+        self.pace.spend(done);
         self.setup.metrics.started.inc_by(done);
         let (_, gc) = self.setup.metadata.view()?.gc()?;
         if had && gc.breaker {

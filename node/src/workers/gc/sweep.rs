@@ -4,7 +4,7 @@
 //! The state says that a bucket is due only when no session is open in it and none can open: from then on nothing is recorded
 //! under it, so whatever this node's state does not name by then never will be.
 
-use super::{STEP, Setup, collects};
+use super::{STEP, Setup, collects, pace::Pace};
 use crate::{
     blobstore::{Key, Listed},
     metadata::{Command, View},
@@ -25,6 +25,9 @@ const ROUNDS: usize = 4;
 /// The worker.
 pub(super) struct Sweep {
     setup: Setup,
+    pace: Pace,
+    /// The last bucket that was looked at, so that those that cannot be cleaned do not hold up the others.
+    last: Option<u64>,
 }
 
 /// The objects of a listing that no record names. What has no key of ours is not touched.
@@ -40,60 +43,77 @@ pub(super) fn select(view: &View, listed: &[Listed]) -> anyhow::Result<Vec<Key>>
     Ok(strays)
 }
 
-/// Deletes objects that no record names and none will.
-pub(super) async fn delete_strays(setup: &Setup, strays: Vec<Key>) -> anyhow::Result<usize> {
-    let count = strays.len();
-    if count > 0 {
-        for deleted in setup.blobs.delete(strays).await {
-            deleted.result.with_context(|| format!("unrecorded object {}", deleted.key))?;
-            setup.metrics.strays.inc();
+/// Deletes objects that no record names and none will; how many went, and the first error.
+pub(super) async fn delete_strays(setup: &Setup, strays: Vec<Key>) -> (usize, Option<anyhow::Error>) {
+    let (mut count, mut failure) = (0, None);
+    if strays.is_empty() {
+        return (count, failure);
+    }
+    for deleted in setup.blobs.delete(strays).await {
+        match deleted.result {
+            Ok(()) => count += 1,
+            Err(error) => {
+                let context = format!("unrecorded object {}", deleted.key);
+                failure.get_or_insert_with(|| anyhow::Error::new(error).context(context));
+            }
         }
     }
-    Ok(count)
+    setup.metrics.strays.inc_by(count as u64);
+    (count, failure)
 }
 
 impl Sweep {
     pub(super) fn new(setup: Setup) -> Self {
-        Self { setup }
+        let pace = Pace::new(setup.rate);
+        Self { setup, pace, last: None }
     }
 
-    /// Looks once at all that is under a bucket; how much of it had to go. `None`: stopped before the end.
-    async fn round(&self, prefix: &str, stop: &CancellationToken) -> anyhow::Result<Option<usize>> {
-        let (mut found, mut after) = (0, None);
+    /// Looks once at all that is under a bucket; how much of it had to go. `None`: stopped before the end. What cannot be
+    /// deleted does not hold up the rest, but the bucket is not clean.
+    async fn round(&mut self, prefix: &str, stop: &CancellationToken) -> anyhow::Result<Option<usize>> {
+        let (mut found, mut after, mut failure) = (0, None, None);
         loop {
-            if stop.is_cancelled() {
+            if !self.pace.wait(stop).await {
                 return Ok(None);
             }
             let page = self.setup.blobs.list(prefix, after.as_deref()).await.context("listing objects")?;
             let strays = select(&self.setup.metadata.view()?, &page.objects)?;
-            found += delete_strays(&self.setup, strays).await?;
+            let (count, failed) = delete_strays(&self.setup, strays).await;
+            self.pace.spend(count as u64);
+            found += count;
+            failure = failure.or(failed);
             match page.objects.into_iter().next_back().filter(|_| page.more) {
                 Some(last) => after = Some(last.key),
                 None => break,
             }
         }
-        Ok(Some(found + self.abort_uploads(prefix).await?))
+        found += self.abort_uploads(prefix).await?;
+        failure.map_or(Ok(Some(found)), Err)
     }
 
     async fn abort_uploads(&self, prefix: &str) -> anyhow::Result<usize> {
         let uploads = self.setup.blobs.uploads(prefix).await.context("listing uploads")?;
         let view = self.setup.metadata.view()?;
-        let mut aborted = 0;
+        let (mut aborted, mut failure) = (0, None);
         for upload in uploads {
             let object = view.object(upload.key.as_str())?;
             // Where an abort wins over a write that finished, it would take live bytes away.
             if matches!(object, Some(wire::Object { state: Some(State::Live(_)) })) {
                 continue;
             }
-            self.setup.blobs.abort(&upload).await.with_context(|| format!("aborting {}", upload.key))?;
-            self.setup.metrics.uploads.inc();
-            aborted += 1;
+            match self.setup.blobs.abort(&upload).await.with_context(|| format!("aborting {}", upload.key)) {
+                Ok(()) => {
+                    self.setup.metrics.uploads.inc();
+                    aborted += 1;
+                }
+                Err(error) => _ = failure.get_or_insert(error),
+            }
         }
-        Ok(aborted)
+        failure.map_or(Ok(aborted), Err)
     }
 
     /// Whether the bucket was found clean.
-    async fn sweep(&self, prefix: &str, stop: &CancellationToken) -> anyhow::Result<bool> {
+    async fn sweep(&mut self, prefix: &str, stop: &CancellationToken) -> anyhow::Result<bool> {
         for _ in 0..ROUNDS {
             match self.round(prefix, stop).await? {
                 None => return Ok(false),
@@ -116,10 +136,14 @@ impl Worker for Sweep {
     async fn pass(&mut self, stop: &CancellationToken) -> anyhow::Result<Report> {
         let view = self.setup.metadata.view()?;
         let Some(store) = view.cluster()?.store else { return Ok(Report::default()) };
-        let due = if collects(&view)? { view.due_hours(HOURS)? } else { Vec::new() };
+        let mut due = if collects(&view)? { view.due_hours(STEP)? } else { Vec::new() };
         drop(view);
+        let next = due.iter().position(|hour| Some(*hour) > self.last).unwrap_or(0);
+        due.rotate_left(next);
+        due.truncate(HOURS);
         let (mut clean, mut failure, looked) = (Vec::new(), None, due.len());
         for hour in due {
+            self.last = Some(hour);
             let prefix = Key::hour_prefix(&store.cluster_id, &store.incarnation, hour);
             match self.sweep(&prefix, stop).await {
                 Ok(true) => clean.push(hour),

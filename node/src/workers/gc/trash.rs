@@ -1,6 +1,6 @@
 //! Forgets deleted manifests and tags that can no longer be undeleted.
 
-use super::{STEP, STEP_LIMIT, Setup, collects};
+use super::{STEP, STEP_LIMIT, Setup, collects, pace::Pace};
 use crate::{
     metadata::Command,
     workers::{Report, Scope, Worker},
@@ -12,11 +12,13 @@ use tokio_util::sync::CancellationToken;
 /// The worker.
 pub(super) struct Trash {
     setup: Setup,
+    pace: Pace,
 }
 
 impl Trash {
     pub(super) fn new(setup: Setup) -> Self {
-        Self { setup }
+        let pace = Pace::new(setup.rate);
+        Self { setup, pace }
     }
 }
 
@@ -25,7 +27,10 @@ impl Worker for Trash {
     const NAME: &'static str = "gc_trash";
     const SCOPE: Scope = Scope::Leader;
 
-    async fn pass(&mut self, _stop: &CancellationToken) -> anyhow::Result<Report> {
+    async fn pass(&mut self, stop: &CancellationToken) -> anyhow::Result<Report> {
+        if !self.pace.wait(stop).await {
+            return Ok(Report::default());
+        }
         let view = self.setup.metadata.view()?;
         // Whoever paused collection may want to undelete.
         let due = collects(&view)? && view.trash_waits()?;
@@ -34,6 +39,7 @@ impl Worker for Trash {
             return Ok(Report::default());
         }
         let done = self.setup.count(Command::PurgeTrash(wire::PurgeTrash { limit: STEP_LIMIT })).await?;
+        self.pace.spend(done);
         self.setup.metrics.trash.inc_by(done);
         Ok(Report { done, more: done >= STEP as u64 })
     }

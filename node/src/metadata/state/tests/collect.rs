@@ -1,5 +1,7 @@
 //! The rules of collection, one scene each.
 
+mod damage;
+
 use super::super::apply::UnknownFeatureLevel;
 use super::*;
 use crate::metadata::local::LocalStore;

@@ -23,6 +23,9 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
+/// The marker of the store, as far as workers read it.
+pub(super) const MARKER: &str = r#"{"cluster_id":"c","incarnation":"i","token":"t"}"#;
+
 /// Metadata that counts changes, and loses one on demand.
 #[derive(Default)]
 pub(super) struct Log {
@@ -66,6 +69,8 @@ pub(super) struct Store {
     pub(super) stuck: Mutex<BTreeSet<Key>>,
     /// Looks at objects fail.
     pub(super) blind: AtomicBool,
+    /// Keys of objects that cannot be looked at.
+    pub(super) refused: Mutex<BTreeSet<Key>>,
 }
 
 #[async_trait]
@@ -79,7 +84,7 @@ impl BlobStore for Store {
     }
 
     async fn length(&self, key: &Key) -> Result<Option<u64>, Error> {
-        match self.blind.load(Relaxed) {
+        match self.blind.load(Relaxed) || self.refused.lock().unwrap().contains(key) {
             true => Err(Error::Refused { context: "403".into(), source: None }),
             false => self.memory.length(key).await,
         }
@@ -197,7 +202,16 @@ pub(crate) async fn settle(metadata: Arc<dyn MetadataStore>, blobs: Arc<dyn Blob
 
 pub(super) fn setup(metadata: Arc<dyn MetadataStore>, blobs: Arc<dyn BlobStore>, index: usize, of: usize) -> Setup {
     let share: ShareOf = Arc::new(move || Some(Share { index, of, leads: index == 0 }));
-    Setup { metadata, blobs, rate: usize::MAX, rehash: None, share, metrics: Metrics::default() }
+    Setup {
+        metadata,
+        blobs,
+        rate: usize::MAX,
+        rehash: None,
+        recount: None,
+        scrub: 1_000,
+        share,
+        metrics: Metrics::default(),
+    }
 }
 
 pub(super) fn digest(bytes: &[u8]) -> Digest {
@@ -210,9 +224,9 @@ impl World {
     pub(super) async fn new() -> Self {
         let (log, store) = (Arc::new(Log::default()), Arc::new(Store::default()));
         let (cluster_id, incarnation, token) = ("c".to_owned(), "i".to_owned(), "t".to_owned());
-        let marker = wire::CreateStore { cluster_id, incarnation, token };
-        log.store.apply(Command::CreateStore(marker)).expect("applied");
-        store.memory.write_marker(Bytes::from_static(b"{}")).await.expect("written");
+        let create = wire::CreateStore { cluster_id, incarnation, token };
+        log.store.apply(Command::CreateStore(create)).expect("applied");
+        store.memory.write_marker(MARKER.into()).await.expect("written");
         let registry = Registry::new(log.clone(), store.clone(), Lifecycle::new(), Settings::default());
         let name = "team/app".parse().expect("name");
         let grant = Policy::open().grant(&Caller::Anonymous, &name).expect("open to all");

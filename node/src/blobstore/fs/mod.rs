@@ -14,6 +14,7 @@ use super::{BlobStore, ByteStream, Deleted, Error, Key, Metrics, ObjectWriter, O
 use crate::lifecycle::Lifecycle;
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::future::join_all;
 use rustix::io::Errno;
 use std::{
     collections::BTreeSet,
@@ -30,6 +31,10 @@ use std::{
 const MARKER: &str = "flotilla.json";
 /// Longest marker that is read.
 const MARKER_MAX: u64 = 64 * 1024;
+/// Parts of one delete side by side: most of it is waiting for the disk.
+const DELETES: usize = 4;
+/// Keys of a part, at least.
+const DELETE_PART_MIN: usize = 64;
 
 /// The directory store.
 #[derive(Clone)]
@@ -93,6 +98,30 @@ impl Shared {
         Ok(())
     }
 
+    /// In one hop to the blocking pool.
+    async fn delete_all(self: Arc<Self>, keys: Vec<Key>) -> Vec<Deleted> {
+        let (shared, all) = (self, keys.clone());
+        let deleted = blocking(move || {
+            let mut folders = BTreeSet::new();
+            let delete = |key| {
+                let result = shared.delete(&key, &mut folders);
+                Deleted { key, result }
+            };
+            let mut deleted: Vec<_> = all.into_iter().map(delete).collect();
+            // A deletion that is reported must survive a power cut, or the object would come back unrecorded.
+            if let Some(context) = folders.iter().find_map(|folder| shared.folders.removed_from(folder).err()) {
+                for one in deleted.iter_mut().filter(|one| one.result.is_ok()) {
+                    one.result = Err(failed(&shared.root, io::Error::new(context.kind(), context.to_string())));
+                }
+            }
+            Ok(deleted)
+        });
+        deleted.await.unwrap_or_else(|error| {
+            let failed = |key| Deleted { key, result: Err(unavailable(&error.to_string())) };
+            keys.into_iter().map(failed).collect()
+        })
+    }
+
     fn read_marker(&self) -> Result<Option<Bytes>, Error> {
         let path = self.root.join(MARKER);
         match fs::metadata(&path) {
@@ -150,30 +179,13 @@ impl BlobStore for Filesystem {
         self.0.metrics.time(Operation::Length, length).await
     }
 
-    async fn delete(&self, keys: Vec<Key>) -> Vec<Deleted> {
-        let (shared, all) = (self.0.clone(), keys.clone());
-        let deleted = blocking(move || {
-            let mut folders = BTreeSet::new();
-            let delete = |key| {
-                let result = shared.delete(&key, &mut folders);
-                Deleted { key, result }
-            };
-            let mut deleted: Vec<_> = all.into_iter().map(delete).collect();
-            // A deletion that is reported must survive a power cut, or the object would come back unrecorded.
-            if let Some(context) = folders.iter().find_map(|folder| shared.folders.removed_from(folder).err()) {
-                for one in deleted.iter_mut().filter(|one| one.result.is_ok()) {
-                    one.result = Err(failed(&shared.root, io::Error::new(context.kind(), context.to_string())));
-                }
-            }
-            Ok(deleted)
-        });
-        match self.0.metrics.time(Operation::Delete, deleted).await {
-            Ok(deleted) => deleted,
-            Err(error) => {
-                let failed = |key| Deleted { key, result: Err(unavailable(&error.to_string())) };
-                keys.into_iter().map(failed).collect()
-            }
-        }
+    async fn delete(&self, mut keys: Vec<Key>) -> Vec<Deleted> {
+        keys.sort_unstable(); // those of a folder together
+        let part = keys.len().div_ceil(DELETES).max(DELETE_PART_MIN);
+        let parts = keys.chunks(part).map(|keys| self.0.clone().delete_all(keys.to_vec()));
+        let deleted = async { Ok(join_all(parts).await) };
+        let deleted = self.0.metrics.time(Operation::Delete, deleted).await;
+        deleted.unwrap_or_default().into_iter().flatten().collect()
     }
 
     async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Page, Error> {

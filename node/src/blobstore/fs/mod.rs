@@ -3,6 +3,7 @@
 //! A file is written under a temporary name in its final folder, synced and renamed; a crash leaves at most temporaries.
 //! All file I/O runs on the blocking pool, in hops as few and as large as possible. Read `writer` next.
 
+mod delete;
 mod direct;
 mod durable;
 mod list;
@@ -16,7 +17,6 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rustix::io::Errno;
 use std::{
-    collections::BTreeSet,
     fs, io,
     ops::Range,
     path::{Path, PathBuf},
@@ -80,19 +80,6 @@ impl Shared {
         (!lost.exists()).then(|| Error::Unavailable { context: context(), source: None })
     }
 
-    fn delete(&self, key: &Key, folders: &mut BTreeSet<PathBuf>) -> Result<(), Error> {
-        let path = self.path(key);
-        match fs::remove_file(&path) {
-            Ok(()) => folders.extend(path.parent().map(Path::to_owned)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => match self.missing(key) {
-                Error::NotFound { .. } => {}
-                lost => return Err(lost),
-            },
-            Err(error) => return Err(failed(&path, error)),
-        }
-        Ok(())
-    }
-
     fn read_marker(&self) -> Result<Option<Bytes>, Error> {
         let path = self.root.join(MARKER);
         match fs::metadata(&path) {
@@ -152,21 +139,7 @@ impl BlobStore for Filesystem {
 
     async fn delete(&self, keys: Vec<Key>) -> Vec<Deleted> {
         let (shared, all) = (self.0.clone(), keys.clone());
-        let deleted = blocking(move || {
-            let mut folders = BTreeSet::new();
-            let delete = |key| {
-                let result = shared.delete(&key, &mut folders);
-                Deleted { key, result }
-            };
-            let mut deleted: Vec<_> = all.into_iter().map(delete).collect();
-            // A deletion that is reported must survive a power cut, or the object would come back unrecorded.
-            if let Some(context) = folders.iter().find_map(|folder| shared.folders.removed_from(folder).err()) {
-                for one in deleted.iter_mut().filter(|one| one.result.is_ok()) {
-                    one.result = Err(failed(&shared.root, io::Error::new(context.kind(), context.to_string())));
-                }
-            }
-            Ok(deleted)
-        });
+        let deleted = blocking(move || Ok(shared.delete(all)));
         match self.0.metrics.time(Operation::Delete, deleted).await {
             Ok(deleted) => deleted,
             Err(error) => {

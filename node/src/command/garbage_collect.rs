@@ -83,6 +83,10 @@ mod tests {
             unreachable!("not asked for")
         }
 
+        async fn trash(&self, _: &str) -> anyhow::Result<admin::Deleted> {
+            unreachable!("not asked for")
+        }
+
         async fn undelete(&self, _: &str, _: Undelete<'_>) -> anyhow::Result<admin::Undeleted> {
             unreachable!("not asked for")
         }

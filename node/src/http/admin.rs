@@ -10,7 +10,7 @@ use super::{
 use crate::{lifecycle::Lifecycle, operator::Refused};
 use async_trait::async_trait;
 use bytes::Bytes;
-use flotilla_proto::admin::{Collect, Collected, Collection, Undeleted, Verification, Verify, Why};
+use flotilla_proto::admin::{Collect, Collected, Collection, Deleted, Undeleted, Verification, Verify, Why};
 use http::{Method, Request, Response, StatusCode, Uri, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -43,6 +43,9 @@ pub trait Operations: Send + Sync + 'static {
 
     /// Everything that holds a digest or a key of the store (`GET /why?what=&repository=`).
     async fn why(&self, repository: Option<&str>, what: &str) -> anyhow::Result<Why>;
+
+    /// What of a repository can be put back (`GET /trash?repository=`).
+    async fn trash(&self, repository: &str) -> anyhow::Result<Deleted>;
 
     /// Puts back what was deleted (`POST /undelete?repository=&tag=` or `&digest=`).
     async fn undelete(&self, repository: &str, what: Undelete<'_>) -> anyhow::Result<Undeleted>;
@@ -200,6 +203,7 @@ async fn asked(operations: &dyn Operations, method: &Method, uri: &Uri) -> anyho
             let repository = query.get("repository");
             serde_json::to_value(operations.why(repository.as_deref(), &needs("what")?).await?)?
         }
+        (&Method::GET, "/trash") => serde_json::to_value(operations.trash(&needs("repository")?).await?)?,
         (&Method::POST, "/undelete") => {
             let (repository, tag) = (needs("repository")?, query.get("tag"));
             let undeleted = match &tag {

@@ -82,6 +82,10 @@ impl Operations for Operator {
         self.desk.why(repository, what).await
     }
 
+    async fn trash(&self, repository: &str) -> anyhow::Result<admin::Deleted> {
+        self.desk.trash(repository).await
+    }
+
     async fn undelete(&self, repository: &str, what: Undelete<'_>) -> anyhow::Result<admin::Undeleted> {
         match what {
             Undelete::Tag(tag) => self.desk.undelete_tag(repository, tag).await,

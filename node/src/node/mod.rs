@@ -261,7 +261,7 @@ impl Node {
         let blobs = self.blobs.clone();
         self.lifecycle.spawn(async move {
             match blobs.hazards().await {
-                Ok(hazards) => hazards.iter().for_each(|hazard| warn!("blobs will be lost: {hazard}")),
+                Ok(hazards) => hazards.iter().for_each(|hazard| warn!("{hazard}")),
                 Err(error) => debug!("the store does not tell its life cycle rules: {error}"),
             }
         });

@@ -76,7 +76,10 @@ impl Desk {
             let why = if gc.reason.is_empty() { "no reason is given" } else { gc.reason.as_str() };
             bail!(Refused(format!(
                 "collection is {} ({why}): nothing was deleted; `flotillactl gc resume` goes on",
-                mode_name(gc.mode())
+                match gc.mode() {
+                    GcMode::Verify => "in mode verify",
+                    mode => mode_name(mode),
+                }
             )));
         }
         let mut all = Collected::default();
@@ -93,7 +96,10 @@ impl Desk {
             }
         }
         (all.lists, all.list_bytes) = self.start_deletes().await?;
-        all.marked = self.metadata.view()?.cluster()?.blobs;
+        let view = self.metadata.view()?;
+        all.marked = view.cluster()?.blobs;
+        let (_, gc) = view.gc()?;
+        all.breaker = gc.breaker.then_some(gc.reason);
         let (blobs, bytes, manifests) = (all.blobs.len(), all.bytes, all.manifests.len());
         info!(blobs, bytes, manifests, "an operator collected {blobs} blobs, {bytes} bytes and {manifests} manifests");
         Ok(all)
@@ -116,6 +122,7 @@ impl Desk {
             lists,
             list_bytes,
             more: trial.more || more_lists,
+            breaker: None,
         })
     }
 

@@ -161,13 +161,25 @@ async fn mode_verify_tells_what_would_go_whenever_that_changes_and_nothing_goes(
     assert_eq!((told.blobs, told.bytes), (vec![dead.to_string()], 4));
     assert_eq!(rehearsal.news().await.unwrap(), None, "nothing new");
     let why = refused(world.desk.collect(Collect::default()).await);
-    assert!(why.contains("collection is verify (a look): nothing was deleted"), "{why}");
+    assert!(why.contains("collection is in mode verify (a look): nothing was deleted"), "{why}");
     world.push(b"dead too").await;
     world.wait(61);
     assert_eq!(rehearsal.news().await.unwrap().unwrap().blobs.len(), 2);
     assert_eq!(world.metadata.view().unwrap().cluster().unwrap().blobs, 2);
     let why = world.desk.why(None, &dead.to_string()).await.unwrap();
     assert!(why.paused && why.blob.is_some(), "{why:?}");
+}
+
+#[tokio::test]
+async fn a_run_that_trips_the_breaker_says_so() {
+    let world = World::new();
+    world.push(&[0; 1_001]).await;
+    world.wait(61);
+    assert_eq!(world.desk.collect(Collect::default()).await.unwrap().breaker, None);
+    world.wait(31);
+    let tripped = world.desk.collect(Collect::default()).await.unwrap();
+    assert_eq!(tripped.lists, 0);
+    assert!(tripped.breaker.is_some_and(|why| why.contains("1001 bytes")), "and why");
 }
 
 #[tokio::test]

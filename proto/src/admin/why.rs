@@ -120,7 +120,8 @@ pub struct Trash {
 /// A key of the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Object {
-    /// `unknown`, `upload` (of an open session), `blob`, `condemned`, `garbage` or `deleting`.
+    /// `unknown`, `upload` (of an open session), `blob`, `condemned`, `garbage`, `deleting`, or `recorded`: the queues are too
+    /// long to tell more.
     pub state: String,
     /// For how long, in milliseconds, where that is recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -153,7 +153,11 @@ struct Status {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<ExitCode> {
+async fn main() -> ExitCode {
+    run().await.unwrap_or_else(|error| output::failed(&error, ExitCode::FAILURE))
+}
+
+async fn run() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command {
         Command::Status(Status { node, hash }) => {
             node.show(&admin::status(&node.open()?, hash).await?, output::status)?;

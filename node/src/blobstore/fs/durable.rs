@@ -52,9 +52,15 @@ impl Folders {
 
     /// Files of `folder` were removed: makes that durable, and removes the folder and its hour once they are empty.
     pub(super) fn removed_from(&self, folder: &Path) -> io::Result<()> {
-        match sync_folder(folder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        // Where another delete has removed the folder meanwhile, that has to last.
+        for ancestor in folder.ancestors() {
+            match sync_folder(ancestor) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && ancestor != self.root => {}
+                synced => {
+                    synced?;
+                    break;
+                }
+            }
         }
         for empty in folder.ancestors().take(2).take_while(|ancestor| *ancestor != self.root) {
             // A folder that still has files refuses; one that a writer needs again is made again.

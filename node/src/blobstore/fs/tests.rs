@@ -1,4 +1,5 @@
 use super::{super::contract, *};
+use std::collections::BTreeSet;
 
 async fn store(root: &Path) -> Filesystem {
     Filesystem::open(root.join("store"), Lifecycle::new(), Metrics::default()).await.unwrap()
@@ -37,6 +38,28 @@ async fn a_key_is_written_once() {
     again.write(Bytes::from_static(b"other")).await.unwrap();
     assert!(matches!(again.finish().await, Err(Error::Refused { .. })));
     assert_eq!(contract::get(&store, &key, 0..100).await.unwrap(), [1; 10]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_keys_are_deleted_at_once_and_one_result_is_given_for_each() {
+    let root = tempfile::tempdir().unwrap();
+    let store = store(root.path()).await;
+    let keys: Vec<Key> = (0..1_000).map(|n| Key::new("c", "i", 7, "session", "boot", n).unwrap()).collect();
+    for key in &keys {
+        let path = store.0.path(key);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, b"x").unwrap();
+    }
+    // In the place of one there is a folder, which is not deleted.
+    let stuck = store.0.path(&keys[500]);
+    fs::remove_file(&stuck).unwrap();
+    fs::create_dir(&stuck).unwrap();
+    let deleted = store.delete(keys.clone()).await;
+    let named: BTreeSet<_> = deleted.iter().map(|one| one.key.clone()).collect();
+    assert_eq!((deleted.len(), named.len()), (1_000, 1_000));
+    let failed: Vec<_> = deleted.iter().filter(|one| one.result.is_err()).map(|one| one.key.clone()).collect();
+    assert_eq!(failed, [keys[500].clone()]);
+    assert_eq!(files(root.path()), Vec::<PathBuf>::new());
 }
 
 #[tokio::test]

@@ -198,26 +198,34 @@ impl View {
         let mut object = Object { state: "blob".to_owned(), list: Some(hex::encode(&list)), ..unknown };
         if self.tables().get(&key(Table::Session, &[&list]))?.is_some() {
             object.state = "upload".to_owned();
-        } else if let Some(since) = self.queued_list(Table::Condemned, &list)? {
-            object.state = "condemned".to_owned();
-            object.age_ms = Some(mono.saturating_sub(since));
-            object.left_ms = Some(since.saturating_add(delays.delete_ms).saturating_sub(mono));
-        } else if let Some(since) = self.queued_list(Table::Garbage, &list)? {
-            object.state = "garbage".to_owned();
-            object.age_ms = Some(mono.saturating_sub(since));
-            object.left_ms = Some(0);
+            return Ok(object);
+        }
+        let mut undecided = false;
+        for (queue, state, delay) in [(Table::Condemned, "condemned", delays.delete_ms), (Table::Garbage, "garbage", 0)]
+        {
+            let (since, more) = self.queued_list(queue, &list)?;
+            undecided |= more;
+            if let Some(since) = since {
+                object.state = state.to_owned();
+                object.age_ms = Some(mono.saturating_sub(since));
+                object.left_ms = Some(since.saturating_add(delay).saturating_sub(mono));
+                return Ok(object);
+            }
+        }
+        if undecided {
+            object.state = "recorded".to_owned();
         }
         Ok(object)
     }
 
-    /// Since when a list has been in a queue, if it is among the first of it.
-    fn queued_list(&self, queue: Table, list: &[u8]) -> Result<Option<u64>, Error> {
+    /// Since when a list has been in a queue, if it is among the first of it; and whether there are others.
+    fn queued_list(&self, queue: Table, list: &[u8]) -> Result<(Option<u64>, bool), Error> {
         let mut found = None;
-        self.each_queued(queue, |entry, _| {
+        let more = self.each_queued(queue, |entry, _| {
             found = split_timed(entry).filter(|(_, id)| *id == list).map(|(since, _)| since);
             Ok(found.is_some())
         })?;
-        Ok(found)
+        Ok((found, more))
     }
 
     /// Looks at the first entries of a queue until `stop` says so; whether there are more.

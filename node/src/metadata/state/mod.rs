@@ -1,6 +1,6 @@
 //! The pure state machine: [`apply`] over an ordered key-value space. No clock, randomness, I/O, async, float or randomly
 //! ordered map; whatever varies is decided by the proposer and written into the command. At most about 10,000 records a
-//! command.
+//! command, but for manifests with more than some 3,000 descriptors: three for each of up to 10,000.
 //!
 //! `keys` says which records there are, `apply` is the match over the commands, the other files hold an arm per command of
 //! their noun. [`invariants`] checks what must hold between any two entries.

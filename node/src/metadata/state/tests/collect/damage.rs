@@ -153,5 +153,5 @@ fn two_owners_of_a_segment_list_are_noticed_and_named() {
     blob.segment_list = list;
     tables.insert(second.0, blob.encode_to_vec());
     let found = violations(&tables).expect("readable");
-    assert!(found.iter().any(|violation| violation.starts_with("S4: segments do not have one owner")), "{found:?}");
+    assert!(found.iter().any(|violation| violation.starts_with("S4: a segment list has two owners")), "{found:?}");
 }

@@ -6,7 +6,7 @@
 #
 # Environment: FLOTILLA_CACHE (~/.cache/flotilla), FLOTILLA_NO_INSTALL=1 (install nothing),
 # FLOTILLA_LAYER_MIB (layer size of the memory tests; 256 when CI is set, else 1024), FLOTILLA_CHURN_SECONDS (length of the churn
-# of collection; 300, and 1800 before a release) and FLOTILLA_CHURN_SEED (of a run that is to be repeated).
+# of collection; 300 when CI is set, else 60; 1800 before a release) and FLOTILLA_CHURN_SEED (of a run that is to be repeated).
 # Job control: each stage is a process group of its own, so that all of it can be stopped.
 set -muo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1

@@ -15,7 +15,7 @@ for live in $lives; do
     set -- $(less "$before" "$(figures)")
     # The entry that resumes is not one of collection.
     entries=$(($1 - 1)) cpu=$(($5 - ${idle##* } * took / idle_ms))
-    say "$live live, round $round: $pushed dead, $entries entries, $2 deletes, $3 lists, $4 others, $cpu ms of CPU," \
+    say "$live live, round $round: $dead dead, $entries entries, $2 deletes, $3 lists, $4 others, $cpu ms of CPU," \
       "$took ms in all, $deleting ms of deletes; idle: $idle in $idle_ms ms"
     echo "$entries $2 $4 $cpu $deleting $took" >>"$work/rounds$live"
   done
@@ -26,7 +26,7 @@ for live in $lives; do
   # shellcheck disable=SC2046
   set -- $(less "$before" "$(figures)")
   hours=$(($(metric flotilla_gc_hours_swept_total) - hours))
-  rows+=("$live $pushed $(column 1) $(column 2) $(column 3) $(column 4) $(column 5) $(column 6) $3 $hours")
+  rows+=("$live $dead $(column 1) $(column 2) $(column 3) $(column 4) $(column 5) $(column 6) $3 $hours")
   gone
 done
 

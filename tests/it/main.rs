@@ -27,6 +27,7 @@ mod memory;
 mod mirrors;
 mod more_clients;
 mod mtls;
+mod operator;
 mod operators;
 mod plain_http;
 mod refusals;

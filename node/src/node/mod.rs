@@ -188,6 +188,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let accepting = node.lifecycle.spawn(serve);
     supervisor.run(settings_of_gc, REAP_INTERVAL);
     supervisor.run(UploadReaper::new(metadata.clone()), REAP_INTERVAL);
+    supervisor.run(operator::Rehearsal::new(metadata.clone()), operator::Rehearsal::INTERVAL);
     node.warn_of_hazards();
     let Gc { rate, rehash, recount, scrub, .. } = node.config.gc;
     let (blobs, share) = (node.blobs.clone(), share_of(node.raft.clone()));

@@ -45,13 +45,8 @@ impl Desk {
         let (delays, gc) = view.gc()?;
         let (day_bytes, day_bytes_max) = view.breaker()?;
         let cluster = view.cluster()?;
-        let mode = match gc.mode() {
-            GcMode::On => "on",
-            GcMode::Paused => "paused",
-            GcMode::Verify => "verify",
-        };
         Ok(Collection {
-            mode: mode.to_owned(),
+            mode: mode_name(gc.mode()).to_owned(),
             breaker: gc.breaker,
             since_wall: gc.mode_wall,
             reason: gc.reason,
@@ -80,7 +75,8 @@ impl Desk {
         if gc.mode() != GcMode::On {
             let why = if gc.reason.is_empty() { "no reason is given" } else { gc.reason.as_str() };
             bail!(Refused(format!(
-                "collection is paused ({why}): nothing was deleted; `flotillactl gc resume` goes on"
+                "collection is {} ({why}): nothing was deleted; `flotillactl gc resume` goes on",
+                mode_name(gc.mode())
             )));
         }
         let mut all = Collected::default();
@@ -103,7 +99,7 @@ impl Desk {
         Ok(all)
     }
 
-    async fn would_collect(&self, untagged: bool) -> anyhow::Result<Collected> {
+    pub(super) async fn would_collect(&self, untagged: bool) -> anyhow::Result<Collected> {
         let view = self.metadata.view()?;
         let looks = view.clone();
         // Thousands of records are read.
@@ -268,6 +264,14 @@ impl Desk {
             other => return Err(refusal(&repository, "", &other)),
         }
         Ok(())
+    }
+}
+
+fn mode_name(mode: GcMode) -> &'static str {
+    match mode {
+        GcMode::On => "on",
+        GcMode::Paused => "paused",
+        GcMode::Verify => "verify",
     }
 }
 

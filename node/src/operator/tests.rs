@@ -150,6 +150,27 @@ async fn while_collection_is_paused_a_run_is_refused_with_the_reason_and_a_dry_r
 }
 
 #[tokio::test]
+async fn mode_verify_tells_what_would_go_whenever_that_changes_and_nothing_goes() {
+    let world = World::new();
+    let mut rehearsal = Rehearsal::new(world.metadata.clone());
+    let dead = world.push(b"dead").await;
+    world.wait(61);
+    assert_eq!(rehearsal.news().await.unwrap(), None, "collection is on");
+    world.desk.set_mode("verify", "a look").await.unwrap();
+    let told = rehearsal.news().await.unwrap().unwrap();
+    assert_eq!((told.blobs, told.bytes), (vec![dead.to_string()], 4));
+    assert_eq!(rehearsal.news().await.unwrap(), None, "nothing new");
+    let why = refused(world.desk.collect(Collect::default()).await);
+    assert!(why.contains("collection is verify (a look): nothing was deleted"), "{why}");
+    world.push(b"dead too").await;
+    world.wait(61);
+    assert_eq!(rehearsal.news().await.unwrap().unwrap().blobs.len(), 2);
+    assert_eq!(world.metadata.view().unwrap().cluster().unwrap().blobs, 2);
+    let why = world.desk.why(None, &dead.to_string()).await.unwrap();
+    assert!(why.paused && why.blob.is_some(), "{why:?}");
+}
+
+#[tokio::test]
 async fn queues_tell_what_waits_and_how_late_it_is() {
     let world = World::new();
     world.push(b"dead").await;

@@ -162,6 +162,10 @@ impl NetStreamAppend<TypeConfig> for Client {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
+            // Before anything is tried: the pause between two tries is in this stream.
+            let mut input = input;
+            let Some(first) = input.next().await else { return Ok(stream::empty().boxed()) };
+            let input = stream::iter([first]).chain(input);
             const ACTION: RPCTypes = RPCTypes::AppendEntries;
             // Entries may wait for a disk; a heartbeat never does.
             let limit = match self.lane {

@@ -91,7 +91,7 @@ impl Registry {
             let damaged = view.needs_suspect(repository, &manifest.digest)?;
             Ok(Some(manifest).filter(|_| !damaged))
         };
-        self.look_up(grant, reference, intact).await
+        self.look_up(grant, reference, true, intact).await
     }
 
     /// A manifest with its bytes.
@@ -100,13 +100,14 @@ impl Registry {
             let body = view.manifest_body(repository, &manifest.digest)?;
             Ok(body.map(|body| StoredManifest { manifest, body }))
         };
-        self.look_up(grant, reference, with_body).await
+        self.look_up(grant, reference, false, with_body).await
     }
 
     async fn look_up<T>(
         &self,
         grant: &Grant<Pull>,
         reference: &Reference,
+        promises: bool,
         then: impl Fn(&View, RepositoryId, Manifest) -> Result<Option<T>, metadata::Error> + Send + Sync,
     ) -> Result<Served<T>, Error> {
         let unknown = || Error::ManifestUnknown(reference.clone());
@@ -134,14 +135,14 @@ impl Registry {
             }
         };
         let Served { value: Found { value, digest, must_renew }, degraded } = found;
-        if must_renew && degraded.is_none() {
+        // What is read without a leader is read; but whoever only asks whether it is there relies on it from then on.
+        if must_renew && (promises || degraded.is_none()) {
             self.touch_manifest(grant.repository(), digest, reference).await?;
         }
         Ok(Served { value, degraded })
     }
 
-    /// Renews the lease of a manifest that nothing holds: the client may rely on what it is told. (Without a leader it is told
-    /// that, too: the answer is marked as degraded, and collection stands still.)
+    /// Renews the lease of a manifest that nothing holds: the client may rely on what it is told.
     async fn touch_manifest(&self, name: &RepositoryName, digest: Digest, reference: &Reference) -> Result<(), Error> {
         let command = wire::TouchManifest { repository: name.to_string(), digest: digest.to_bytes().into() };
         match self.propose(Command::TouchManifest(command)).await? {

@@ -42,7 +42,8 @@ pub struct Repository {
     /// Its name.
     pub name: String,
     tags: BTreeMap<String, Arc<Image>>,
-    deleted: BTreeSet<String>,
+    /// And what they pointed to.
+    deleted: BTreeMap<String, String>,
     loose_tags: BTreeSet<String>,
     loose_manifests: BTreeSet<String>,
     loose_blobs: BTreeSet<String>,
@@ -62,8 +63,8 @@ impl Repository {
     }
 
     /// Tags that must not be there.
-    pub fn deleted(&self) -> &BTreeSet<String> {
-        &self.deleted
+    pub fn deleted(&self) -> impl Iterator<Item = &String> {
+        self.deleted.keys()
     }
 
     /// One of the tags.
@@ -129,8 +130,8 @@ impl Repository {
     pub fn delete_tag(&mut self, tag: &str, outcome: Outcome) {
         match outcome {
             Outcome::Done => {
-                self.tags.remove(tag);
-                self.deleted.insert(tag.to_owned());
+                let image = self.tags.remove(tag);
+                self.deleted.extend(image.map(|image| (tag.to_owned(), image.digest.clone())));
             }
             Outcome::Refused => {}
             Outcome::Unknown => self.loosen_tag(tag),
@@ -144,7 +145,7 @@ impl Repository {
                 let gone: Vec<_> = self.tags_of(digest);
                 for tag in gone {
                     self.tags.remove(&tag);
-                    self.deleted.insert(tag);
+                    self.deleted.insert(tag, digest.to_owned());
                 }
             }
             Outcome::Refused => {}
@@ -154,7 +155,19 @@ impl Repository {
 
     /// The whole repository was deleted, for sure. What was loose in it may still come late, under the same name.
     pub fn delete_all(&mut self) {
-        self.deleted.extend(std::mem::take(&mut self.tags).into_keys());
+        let gone = std::mem::take(&mut self.tags).into_iter();
+        self.deleted.extend(gone.map(|(tag, image)| (tag, image.digest.clone())));
+    }
+
+    /// A deleted manifest was put back with the tags that it had then. Those that it had when it was deleted another time may
+    /// be back, too.
+    pub fn undelete_manifest(&mut self, tags: &[String], image: &Arc<Image>, outcome: Outcome) {
+        if outcome != Outcome::Refused {
+            self.deleted.retain(|_, digest| *digest != image.digest);
+        }
+        for tag in tags {
+            self.put(tag, image, outcome);
+        }
     }
 
     /// A blob was unlinked.
@@ -198,9 +211,11 @@ mod tests {
         assert_eq!(repository.tags()["t1"].digest, "y");
         repository.delete_manifest("y", Outcome::Done);
         assert!(repository.tags().is_empty());
-        assert_eq!(repository.deleted().len(), 2);
+        assert_eq!(repository.deleted().count(), 2);
         repository.put("t1", &image("x"), Outcome::Done);
-        assert!(!repository.deleted().contains("t1"));
+        assert_eq!(repository.deleted().collect::<Vec<_>>(), ["t2"]);
+        repository.undelete_manifest(&[], &image("y"), Outcome::Done);
+        assert_eq!(repository.deleted().count(), 0);
     }
 
     #[test]
@@ -213,7 +228,7 @@ mod tests {
         assert_eq!(repository.tags().keys().collect::<Vec<_>>(), ["t3"]);
         assert!(!repository.is_firm("x") && repository.is_firm("y"));
         repository.delete_tag("t3", Outcome::Unknown);
-        assert!(repository.tags().is_empty() && repository.deleted().is_empty());
+        assert!(repository.tags().is_empty() && repository.deleted().count() == 0);
         repository.delete_blob("b", Outcome::Unknown);
         assert!(!repository.is_firm_blob("b"));
         assert_eq!(repository.loose(), 3 + 1 + 1);
@@ -225,8 +240,8 @@ mod tests {
         repository.put("t1", &image("x"), Outcome::Done);
         repository.put("t2", &image("y"), Outcome::Unknown);
         repository.delete_all();
-        assert!(repository.tags().is_empty() && repository.deleted().contains("t1"));
-        assert!(!repository.deleted().contains("t2") && !repository.is_firm("y"));
+        assert!(repository.tags().is_empty() && !repository.is_firm("y"));
+        assert_eq!(repository.deleted().collect::<Vec<_>>(), ["t1"]);
     }
 
     #[test]

@@ -382,9 +382,7 @@ impl Worker {
         let Some((tags, image)) = self.delete_manifest(place).await else { return };
         let what = format!("{}@{}", self.repositories[place].name, image.digest);
         let outcome = self.undelete(&what).await;
-        for tag in tags {
-            self.repositories[place].put(&tag, &image, outcome);
-        }
+        self.repositories[place].undelete_manifest(&tags, &image, outcome);
         if outcome == Outcome::Done {
             self.world.report.count("manifests undeleted");
         }
@@ -457,7 +455,7 @@ impl Worker {
 
     async fn look_for_deleted(&mut self, place: usize) {
         let repository = &self.repositories[place];
-        let deleted: Vec<_> = repository.deleted().iter().collect();
+        let deleted: Vec<_> = repository.deleted().collect();
         let Some(tag) = deleted.choose(&mut self.random) else { return };
         let path = format!("/v2/{}/manifests/{tag}", repository.name);
         match self.registry.head(self.by(), &path).await {

@@ -69,13 +69,17 @@ impl Machine<'_> {
         let due = self.cluster.mono.saturating_add(1).saturating_sub(self.delays().delete_ms);
         let wall = self.cluster.wall;
         let gc = self.cluster.gc.get_or_insert_default();
-        if mode == GcMode::On {
+        let resumes = mode == GcMode::On;
+        if resumes {
             gc.admitted_mono = gc.admitted_mono.max(due);
         }
         gc.set_mode(mode);
         gc.reason = command.reason.clone();
         gc.breaker = false;
         gc.mode_wall = wall;
+        if resumes {
+            self.delete(&key(Table::Breaker, &[]))?; // it counts again from here
+        }
         Ok(Outcome::Done(wire::Done { count: 1 }))
     }
 

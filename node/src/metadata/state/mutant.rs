@@ -30,6 +30,8 @@ pub(crate) enum Mutant {
     TickOfAnyTerm,
     /// `DeletesDone` forgets whatever it names.
     DeletesDoneUnasked,
+    /// A drain forgets a repository after its first step.
+    DrainOnce,
     /// The sweep of manifests does not look for what holds them.
     SweepHeld,
 }

@@ -3,6 +3,7 @@
 
 use super::apply::{Applied, Machine};
 use super::keys::{Table, key};
+use super::mutant::Mutant;
 use super::records::{damaged, decode, scan};
 use super::tables::TablesError;
 use crate::metadata::Outcome;
@@ -75,6 +76,9 @@ impl Machine<'_> {
 
     /// Tags go first, then manifests, then links, so that nothing ever points to what is gone.
     pub(super) fn drain_repository(&mut self, command: &wire::DrainRepository) -> Applied {
+        if !self.collects() {
+            return Ok(Outcome::Done(wire::Done { count: 0 }));
+        }
         let record = key(Table::Draining, &[&command.repository_id]);
         let Some(mut repository) = self.get::<wire::Repository>(&record)? else {
             return Ok(Outcome::Done(wire::Done { count: 0 }));
@@ -85,7 +89,7 @@ impl Machine<'_> {
         self.drain_manifests(&mut repository, &mut budget)?;
         self.drain_links(&mut repository, &mut budget)?;
         self.drain_trash(&repository.id, &mut budget)?;
-        match budget.spent() {
+        match budget.spent() && !self.broken(Mutant::DrainOnce) {
             true => self.put_repository(&repository)?,
             false => self.delete(&record)?,
         }

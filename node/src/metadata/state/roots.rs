@@ -124,7 +124,8 @@ impl Machine<'_> {
 
     fn lose(&mut self, repository: &[u8], digest: &[u8]) -> Result<(), TablesError> {
         let Some(mut manifest) = self.manifest(repository, digest)? else { return Ok(()) };
-        if manifest.tags == 0 && !matches!(manifest.waits, Some(Waits::LostMono(_))) {
+        if manifest.tags == 0 {
+            // Again if it waits already: it stays as long as the last of those that held it can be undeleted.
             self.queue_lost(repository, digest, &mut manifest)?;
             self.put(&key(Table::Manifest, &[repository, digest]), &manifest)?;
         }
@@ -171,9 +172,14 @@ impl Machine<'_> {
         let limit = usize::try_from(command.limit).unwrap_or(WORK_MAX).min(WORK_MAX);
         let (mut steps, mut items) = (STEPS_MAX, ITEMS_MAX);
         let told = self.tell_referrers(limit)?;
+        if told == limit {
+            // Those that are not told yet must not be taken for manifests of their own right.
+            swept.more = true;
+            return Ok(Outcome::ManifestsSwept(swept));
+        }
         let mut due = self.due(Table::ManifestDue, self.cluster.mono, limit)?;
         due.extend(self.due_untagged(limit.saturating_sub(due.len()), command.untagged)?);
-        swept.more = told == limit || due.len() == limit;
+        swept.more = due.len() == limit;
         for entry in due {
             if steps == 0 || items == 0 {
                 swept.more = true;
@@ -226,6 +232,9 @@ impl Machine<'_> {
     ) -> Result<bool, TablesError> {
         let record = key(Table::Manifest, &[repository, digest]);
         let mut manifest = self.manifest(repository, digest)?.ok_or_else(|| damaged("queued manifest", &record))?;
+        if manifest.waits.is_none_or(|waits| matches!(waits, Waits::LostMono(at) if at > self.cluster.mono)) {
+            return Ok(false); // a review before this one, of the same command, queued it anew
+        }
         let walk = match self.broken(Mutant::SweepHeld) {
             true => Walk::Unheld(BTreeSet::new()),
             false => self.walk(repository, digest, &manifest, asked, steps)?,

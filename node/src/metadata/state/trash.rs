@@ -56,13 +56,19 @@ impl Machine<'_> {
         Ok(())
     }
 
+    /// Whether what can be undeleted until then still can be: for as long as collection is paused, too, since nothing of it
+    /// has gone.
+    fn can_return(&self, until_mono: u64) -> bool {
+        until_mono > self.cluster.mono || !self.collects()
+    }
+
     pub(super) fn undelete_manifest(&mut self, command: &wire::UndeleteManifest) -> Applied {
         let Some(mut repository) = self.repository(&command.repository)? else {
             return Ok(Outcome::RepositoryUnknown(wire::RepositoryUnknown {}));
         };
         let (id, digest) = (repository.id.clone(), command.digest.as_ref());
         let trashed: Option<wire::Trashed> = self.get(&key(Table::Trash, &[&id, digest]))?;
-        let Some(trashed) = trashed.filter(|trashed| trashed.until_mono > self.cluster.mono) else {
+        let Some(trashed) = trashed.filter(|trashed| self.can_return(trashed.until_mono)) else {
             return Ok(MANIFEST_UNKNOWN);
         };
         let mut manifest = match self.manifest(&id, digest)? {
@@ -108,7 +114,7 @@ impl Machine<'_> {
             let trashed = trashed.ok_or_else(|| damaged("deleted tag of a manifest", &record))?;
             self.forget_tag(&id, name, &trashed)?;
             let free = self.tables.get(&key(Table::Tag, &[&id, name]))?.is_none();
-            if free && trashed.until_mono > self.cluster.mono {
+            if free && self.can_return(trashed.until_mono) {
                 self.restore_tag(repository, name, &trashed, manifest)?;
                 restored += 1;
             }
@@ -139,7 +145,7 @@ impl Machine<'_> {
         };
         let (id, name) = (repository.id.clone(), command.tag.as_bytes());
         let trashed: Option<wire::TrashedTag> = self.get(&key(Table::TrashTag, &[&id, name]))?;
-        let Some(trashed) = trashed.filter(|trashed| trashed.until_mono > self.cluster.mono) else {
+        let Some(trashed) = trashed.filter(|trashed| self.can_return(trashed.until_mono)) else {
             return Ok(TAG_UNKNOWN);
         };
         if let Some(tag) = self.tag(&id, &command.tag)? {
@@ -155,6 +161,9 @@ impl Machine<'_> {
     }
 
     pub(super) fn purge_trash(&mut self, command: &wire::PurgeTrash) -> Applied {
+        if !self.collects() {
+            return Ok(Outcome::Done(wire::Done { count: 0 }));
+        }
         let limit = usize::try_from(command.limit).unwrap_or(WORK_MAX).min(WORK_MAX);
         let manifests = self.due(Table::TrashDue, self.cluster.mono, limit)?;
         for entry in &manifests {

@@ -4,11 +4,17 @@ use super::cluster::{Cluster, config_of, write};
 use crate::{
     config,
     lifecycle::Lifecycle,
-    raft::{Error, RaftStore, bootstrap},
+    raft::{
+        Error, RaftStore, bootstrap,
+        peers::{Lane, Peers},
+        tls::Tls,
+    },
 };
+use flotilla_proto::wire::cluster::{OperatorRequest, operator_client::OperatorClient};
 use prometheus_client::registry::Registry;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc, time::Duration};
+use tonic::Code;
 
 /// A CA and one certificate for 127.0.0.1, as files.
 fn make_files(dir: &Path) -> config::ClusterTls {
@@ -59,4 +65,37 @@ async fn an_open_port_without_tls_is_refused() {
     let alone = config_of(dir.path().join("alone"), None);
     let store = RaftStore::start(&alone, &Lifecycle::new(), &mut Registry::default()).await.unwrap();
     store.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_are_answered_under_mutual_tls_only() {
+    let mut cluster = Cluster::new(1);
+    cluster.tls = Some(make_files(&cluster.dir.path().join("tls")));
+    let mut plain = Cluster::new(1);
+    for cluster in [&mut cluster, &mut plain] {
+        cluster.start(0).await;
+    }
+    let ask = async |tls: Option<&config::ClusterTls>, address: &str| {
+        let tls = tls.map(|files| Tls::load(files).unwrap());
+        let peers = Peers::new(tls, Duration::from_secs(5), tokio::runtime::Handle::current());
+        let mut client = OperatorClient::new(peers.channel(address, Lane::Control).unwrap());
+        client.call(OperatorRequest { method: "POST".into(), target: "/gc?mode=on".into() }).await
+    };
+    let early = ask(cluster.tls.as_ref(), &cluster.addresses[0]).await.unwrap_err();
+    assert_eq!(early.code(), Code::Unavailable, "nobody answers yet: {early}");
+    for cluster in [&cluster, &plain] {
+        cluster.store(0).serve_operators(Arc::new(|call| {
+            let heard = format!("{} {} {:?} {}", call.method, call.target, call.from, call.certificate.len());
+            Box::pin(async move { (418, heard.into()) })
+        }));
+    }
+    let answer = ask(cluster.tls.as_ref(), &cluster.addresses[0]).await.unwrap().into_inner();
+    assert_eq!((answer.status, answer.json.as_ref()), (418, b"POST /gc?mode=on Some(127.0.0.1) 64".as_slice()));
+
+    let refused = ask(None, &plain.addresses[0]).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    assert!(refused.message().contains("cluster.tls"), "{refused}");
+    assert!(ask(None, &cluster.addresses[0]).await.is_err(), "plain text");
+    let stranger = make_files(&cluster.dir.path().join("stranger"));
+    assert!(ask(Some(&stranger), &cluster.addresses[0]).await.is_err(), "another authority");
 }

@@ -342,7 +342,12 @@ fn the_breaker_pauses_collection_and_a_resume_admits_what_is_due() {
     scene.wait(D + G);
     assert_eq!((scene.start_delete(), scene.collect().bytes), (1, 150));
     scene.wait(D);
-    assert_eq!(scene.start_delete(), 0, "901 and 150 bytes within a day");
+    assert_eq!(scene.start_delete(), 1, "a resume counts anew: 151 bytes");
+    scene.push(0, 6, 850);
+    scene.wait(G);
+    assert_eq!(scene.collect().bytes, 850);
+    scene.wait(D);
+    assert_eq!(scene.start_delete(), 0, "151 and 850 bytes within a day");
     assert_eq!(scene.mode(), (GcMode::Paused, true));
 }
 
@@ -769,4 +774,61 @@ fn a_feature_level_that_this_version_does_not_know_stops_the_node() {
         records::put(&mut tables, &key(Table::Cluster, &[]), &cluster).expect("written");
         assert!(apply(&mut tables, 3, &wire::Batch::default()).is_err());
     }
+}
+
+#[test]
+fn what_two_indexes_listed_stays_until_the_grace_of_the_last() {
+    let scene = Scene::new();
+    scene.put(1, &[], &[], None, &[]);
+    scene.put(2, &[], &[1], None, &["a"]);
+    scene.put(3, &[], &[1], None, &["b"]);
+    scene.delete(2);
+    scene.wait(G - 1);
+    scene.delete(3);
+    scene.wait(1);
+    assert_eq!(scene.sweep(false).removed, 0);
+    scene.wait(G - 2);
+    assert!(matches!(scene.undelete(3), Outcome::Undeleted(_)), "all that it lists is there");
+    scene.delete(3);
+    scene.wait(G);
+    assert_eq!(scene.sweep(false).removed, 1);
+    assert!(!scene.has(1));
+}
+
+#[test]
+fn while_collection_is_paused_nothing_is_forgotten_and_all_can_be_undeleted() {
+    let mut scene = Scene::new();
+    scene.push(0, 9, 5);
+    scene.put(1, &[9], &[], None, &["a"]);
+    scene.put(2, &[9], &[], None, &["b"]);
+    scene.delete(1);
+    scene.untag("b");
+    scene.set_mode(GcMode::Paused);
+    scene.wait(3 * G);
+    assert_eq!(scene.run(Command::PurgeTrash(wire::PurgeTrash { limit: 10 })), Outcome::Done(wire::Done { count: 0 }));
+    assert!(matches!(scene.undelete(1), Outcome::Undeleted(wire::Undeleted { tags: 1, .. })));
+    let tag = wire::UndeleteTag { repository: name(0), tag: "b".to_owned() };
+    assert!(matches!(scene.run(Command::UndeleteTag(tag)), Outcome::Undeleted(_)));
+    scene.delete(1);
+    scene.wait(G);
+    scene.set_mode(GcMode::On);
+    assert_eq!(scene.undelete(1), Outcome::ManifestUnknown(wire::ManifestUnknown {}));
+}
+
+#[test]
+fn a_deleted_repository_is_not_drained_while_collection_is_paused() {
+    let mut scene = Scene::new();
+    scene.push(0, 1, 5);
+    let deleted = scene.view().repository(&name(0).parse().expect("name")).expect("read").expect("a repository").id;
+    scene.run(Command::DeleteRepository(wire::DeleteRepository { repository: name(0) }));
+    let drain = || {
+        let repository_id = Bytes::copy_from_slice(deleted.as_bytes());
+        Command::DrainRepository(wire::DrainRepository { repository_id, limit: 100 })
+    };
+    scene.set_mode(GcMode::Paused);
+    assert_eq!(scene.run(drain()), Outcome::Done(wire::Done { count: 0 }));
+    assert!(scene.view().blob_anywhere(&digest(1)).expect("read").is_some());
+    scene.set_mode(GcMode::On);
+    scene.run(drain());
+    assert!(scene.view().blob_anywhere(&digest(1)).expect("read").is_none());
 }

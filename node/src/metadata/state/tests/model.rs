@@ -32,8 +32,8 @@ pub(super) struct Model {
     condemned: BTreeMap<(u64, Bytes), Condemned>,
     trash: BTreeMap<At, (wire::PutManifest, u64, bool)>,
     trash_tags: BTreeMap<(String, String), TrashedTag>,
-    /// Manifests that lost something that held them.
-    lost: HashSet<At>,
+    /// Manifests that lost something that held them, and until when what they lost last can be undeleted.
+    lost: HashMap<At, u64>,
     /// Manifests that are gone and may have referrers.
     bereaved: HashSet<At>,
     /// Until when a client may rely on a manifest.
@@ -240,6 +240,7 @@ impl Model {
             Command::SweepManifests(c) => self.sweep(c, machine),
             Command::UndeleteManifest(c) => self.undelete_manifest(c),
             Command::UndeleteTag(c) => self.undelete_tag(c),
+            Command::PurgeTrash(_) if !self.on() => done(0),
             Command::PurgeTrash(_) => {
                 let before = self.trash.len() + self.trash_tags.len();
                 self.trash.retain(|_, (_, until, _)| *until > self.mono);
@@ -247,6 +248,7 @@ impl Model {
                 done(before - self.trash.len() - self.trash_tags.len())
             }
             Command::DeleteRepository(c) => self.delete_repository(c),
+            Command::DrainRepository(_) if !self.on() => done(0),
             Command::DrainRepository(c) => self.drain(c, machine),
             Command::HoursSwept(c) => {
                 let mut count = 0;
@@ -268,6 +270,7 @@ impl Model {
                 self.mode = c.mode;
                 if self.on() {
                     self.admitted = self.admitted.max((self.mono + 1).saturating_sub(self.delays().delete_ms));
+                    self.entered.clear();
                 }
                 done(1)
             }
@@ -568,9 +571,10 @@ impl Model {
 
     /// Whether a manifest may go: neither it nor anything above it has a tag, or may stay without one.
     fn may_go(&self, at: &At, untagged: bool) -> bool {
-        let own_right = |at: &At| self.holders(at).is_empty() && !self.lost.contains(at) && !untagged;
+        let own_right = |at: &At| self.holders(at).is_empty() && !self.lost.contains_key(at) && !untagged;
         let promised = self.promised.get(at).is_some_and(|until| *until >= self.mono);
-        !promised && !self.above(at).iter().any(|at| self.tagged(at) || own_right(at))
+        let lately = self.lost.get(at).is_some_and(|until| *until > self.mono);
+        !promised && !lately && !self.above(at).iter().any(|at| self.tagged(at) || own_right(at))
     }
 
     /// Takes over what the machine removed, if that may go.
@@ -605,14 +609,19 @@ impl Model {
         for at in told {
             let subject = self.manifests[&at].subject.clone().expect("a referrer");
             if self.bereaved.contains(&(at.0.clone(), subject)) {
+                // The machine tells each once, maybe later: no longer than that is known here.
+                let until = self.lost.get(&at).copied();
                 self.lose(&at);
+                if let Some(until) = until.filter(|_| self.lost.contains_key(&at)) {
+                    self.lost.insert(at, until);
+                }
             }
         }
     }
 
     fn lose(&mut self, at: &At) {
         if self.manifests.contains_key(at) && !self.tagged(at) {
-            self.lost.insert(at.clone());
+            self.lost.insert(at.clone(), self.lease_end());
         }
     }
 
@@ -633,7 +642,9 @@ impl Model {
             return Outcome::RepositoryUnknown(wire::RepositoryUnknown {});
         }
         let at = (c.repository.clone(), c.digest.clone());
-        let Some((put, _, sparse)) = self.trash.get(&at).filter(|(_, until, _)| *until > self.mono).cloned() else {
+        let Some((put, _, sparse)) =
+            self.trash.get(&at).filter(|(_, until, _)| *until > self.mono || !self.on()).cloned()
+        else {
             return Outcome::ManifestUnknown(wire::ManifestUnknown {});
         };
         if !self.manifests.contains_key(&at) {
@@ -649,7 +660,7 @@ impl Model {
         let mut tags = 0;
         for name in names.iter().take(c.tags_max.max(1) as usize) {
             let tag = self.trash_tags.remove(name).expect("it is there");
-            if tag.until > self.mono && !self.tags.contains_key(name) {
+            if (tag.until > self.mono || !self.on()) && !self.tags.contains_key(name) {
                 self.tags.insert(name.clone(), (tag.digest, tag.version + 1));
                 tags += 1;
             }
@@ -667,7 +678,7 @@ impl Model {
             return Outcome::RepositoryUnknown(wire::RepositoryUnknown {});
         }
         let at = (c.repository.clone(), c.tag.clone());
-        let Some(tag) = self.trash_tags.get(&at).filter(|tag| tag.until > self.mono) else {
+        let Some(tag) = self.trash_tags.get(&at).filter(|tag| tag.until > self.mono || !self.on()) else {
             return Outcome::TagUnknown(wire::TagUnknown {});
         };
         if let Some((digest, _)) = self.tags.get(&at) {
@@ -705,8 +716,8 @@ impl Model {
         for at in moved {
             let manifest = self.manifests.remove(&at).expect("there");
             let to = (new.clone(), at.1.clone());
-            if self.lost.remove(&at) {
-                self.lost.insert(to.clone());
+            if let Some(until) = self.lost.remove(&at) {
+                self.lost.insert(to.clone(), until);
             }
             self.manifests.insert(to, manifest);
         }
@@ -745,7 +756,7 @@ impl Model {
         self.manifests.retain(|(r, _), _| *r != name);
         self.trash.retain(|(r, _), _| *r != name);
         self.trash_tags.retain(|(r, _), _| *r != name);
-        self.lost.retain(|(r, _)| *r != name);
+        self.lost.retain(|(r, _), _| *r != name);
         self.bereaved.retain(|(r, _)| *r != name);
         let links: Vec<_> = self.links.keys().filter(|(r, _)| *r == name).cloned().collect();
         links.iter().for_each(|link| self.drop_link(link));

@@ -8,6 +8,7 @@
 mod deletes;
 mod links;
 mod manifests;
+mod repositories;
 mod sessions;
 mod sweeps;
 
@@ -277,7 +278,7 @@ macro_rules! goals {
         }
     };
 }
-goals!("push", "expiry", "reclaim", "swap", "late write swept", "cycle gone", "retry");
+goals!("push", "expiry", "reclaim", "swap", "late write swept", "cycle gone", "drained", "retry");
 
 impl<S: Scene> Model for Space<S> {
     type State = World;
@@ -398,6 +399,11 @@ fn manifests_that_something_holds_stay() {
 }
 
 #[test]
+fn a_deleted_repository_takes_only_what_was_in_it() {
+    holds(repositories::Repositories);
+}
+
+#[test]
 fn every_mutant_dies_by_a_named_invariant() {
     dies(links::Links, Mutant::CollectReferenced, "S2");
     dies(links::Links, Mutant::RenewLate, "S7");
@@ -418,6 +424,7 @@ fn every_mutant_dies_by_a_named_invariant() {
     dies(sessions::Sessions, Mutant::NoDedupe, "S9");
     dies(manifests::Manifests, Mutant::SweepHeld, "S2");
     dies(manifests::Manifests, Mutant::RenewLate, "S7");
+    dies(repositories::Repositories, Mutant::DrainOnce, "S2");
 }
 
 // ---------------------------------------------------------------- commands of the scenes

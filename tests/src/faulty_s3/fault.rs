@@ -92,7 +92,7 @@ impl Rates {
         chances: &mut BTreeMap<(Operation, Fault), u32>,
     ) -> Option<Fault> {
         // Few uploads begin, and each that begins unknown to the server must not be left.
-        let times = if operation == Operation::CreateMultipartUpload { 10 } else { 1 };
+        let times = if operation == Operation::CreateMultipartUpload { 20 } else { 1 };
         let mut drawn = None;
         for (fault, permille) in self.0.iter().filter(|(fault, _)| fault.fits(operation)) {
             let permille = permille * times;

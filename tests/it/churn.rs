@@ -5,7 +5,7 @@ use flotilla_tests::{
     bucket::Store,
     churn::{self, Ended, GC_SECTION, Plan, worker::GIVEN_UP},
     cluster::{Cluster, Storage},
-    faulty_s3::{Fault, FaultyS3, Rates},
+    faulty_s3::{Fault, FaultyS3, Rates, operation::Operation},
     garage::Garage,
     haproxy::Haproxy,
     skip, wait_for,
@@ -16,7 +16,7 @@ use std::time::Duration;
 /// was lost: one in five. Of all time, nodes are away for less than a third, and one node of three each time, so a run in which
 /// more fails than this has other reasons, and says more about itself than about collection.
 const SHARE_MAX: u64 = 5;
-/// How long the store fails, at least.
+/// How long the store fails, at least. Many uploads are in parts meanwhile, since most ways to fail are in them.
 const FAULTS: Duration = Duration::from_secs(60);
 /// Fewer pushes a second than this are no churn.
 const PUSHES_A_SECOND: u64 = 2;
@@ -157,7 +157,7 @@ async fn nothing_promised_is_lost_while_nodes_die_and_collection_runs() {
 async fn nothing_promised_is_lost_on_a_store_that_fails() {
     let test = "nothing_promised_is_lost_on_a_store_that_fails";
     let Some(garage) = garage(test).await else { return };
-    let plan = Plan { workers: 8, length: (length() / 5).max(FAULTS), seed: seed(), disturbed: false, huge_in: 50 };
+    let plan = Plan { workers: 8, length: (length() / 5).max(FAULTS), seed: seed(), disturbed: false, huge_in: 25 };
     let (proxy, storage) = behind_faults(&garage, plan.seed).await;
     // The count at the end asks the store itself.
     let store = Store::of(&storage, Some(&garage.s3));
@@ -170,6 +170,11 @@ async fn nothing_promised_is_lost_on_a_store_that_fails() {
     .await;
     for fault in Fault::ALL {
         assert!(proxy.counters().of_fault(fault) > 0, "{fault:?} was not injected");
+    }
+    // An upload that the server knows nothing of, once before the one that it completes and once after it.
+    for fault in [Fault::LostAnswer, Fault::Twice] {
+        let unknown = (Operation::CreateMultipartUpload, fault);
+        assert!(proxy.counters().faults.contains_key(&unknown), "no upload began unknown: {fault:?}");
     }
 }
 

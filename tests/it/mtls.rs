@@ -4,6 +4,7 @@ use anyhow::Result;
 use flotilla_tests::{
     cluster::{Cluster, operator},
     process::output,
+    wait_for,
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use std::{path::Path, process::Command, sync::Arc, time::Duration};
@@ -131,8 +132,13 @@ async fn operators_with_a_certificate_are_answered_at_the_cluster_port_and_other
     let (_, out, _) = operate(address, dir.path(), &["gc", "status"]).await;
     assert!(out.starts_with("collection is paused: from afar\n"), "{out}");
 
-    let lines = std::fs::read_to_string(&audit).unwrap();
-    let lines: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    // Lines are written after the answer, in order.
+    let lines = wait_for("the audit's lines", Duration::from_secs(30), || async {
+        let text = std::fs::read_to_string(&audit).unwrap();
+        let lines: Vec<serde_json::Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        (lines.len() >= 3).then_some(lines)
+    })
+    .await;
     let told: Vec<_> =
         lines.iter().map(|line| (line["event"].as_str().unwrap(), line["outcome"].as_str().unwrap())).collect();
     assert_eq!(told, [("collection", "ok"), ("collect", "refused"), ("verify", "ok")]);

@@ -11,7 +11,11 @@ use flotilla_tests::{
 };
 use http::Method;
 use serde_json::Value;
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// The time between two looks of a worker, and a tick.
@@ -62,6 +66,17 @@ async fn status(client: &Client, path: &str) -> u16 {
 /// The digest of the only blob of what `push_image` pushes.
 fn config_of(label: &str) -> String {
     digest_of(format!(r#"{{"label":"{label}"}}"#).as_bytes())
+}
+
+/// What the audit log says of operators, once there are so many lines: they are written after the answer, in order.
+async fn audited(audit: &Path, lines: usize) -> Vec<Value> {
+    wait_for("the audit's lines", LIMIT, || async {
+        let text = std::fs::read_to_string(audit).unwrap();
+        let lines_now = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+        let operators: Vec<Value> = lines_now.filter(|line: &Value| line["user"] == "operator").collect();
+        (operators.len() >= lines).then_some(operators)
+    })
+    .await
 }
 
 /// Keys in the store, but the marker.
@@ -132,9 +147,7 @@ async fn a_deleted_image_stays_while_collection_is_paused_and_goes_when_it_is_re
     assert_eq!(status(&client, &format!("/v2/team/app/manifests/{kept}")).await, 200);
     assert_eq!(ask(node, &["verify", "--hash", "--rate", "1GiB"]).await.0, 0);
 
-    let lines = std::fs::read_to_string(&audit).unwrap();
-    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let operators: Vec<_> = lines.iter().filter(|line| line["user"] == "operator").collect();
+    let operators = audited(&audit, 5).await;
     let told: Vec<_> =
         operators.iter().map(|line| (line["event"].as_str().unwrap(), line["outcome"].as_str().unwrap())).collect();
     let wanted =
@@ -175,6 +188,8 @@ async fn tags_and_manifests_come_back_and_whatever_holds_them_is_named() {
     assert_eq!((status(&client, &by_tag).await, status(&client, &by_digest).await), (404, 404));
     let (_, out, _) = ask(node, &["why", &format!("team/app@{digest}")]).await;
     assert!(out.contains("manifest in the trash: can be undeleted for ") && out.contains("with tag v1"), "{out}");
+    let (_, out, _) = ask(node, &["trash", "team/app"]).await;
+    assert!(out.starts_with(&format!("team/app@{digest}  ")) && out.ends_with(", with tags v1\n"), "{out}");
     let (code, out, err) = ask(node, &["undelete", &format!("team/app@{digest}")]).await;
     assert_eq!((code, out), (0, format!("team/app@{digest} is back; 1 tag points to it\n")), "{err}");
     let image = client.get(&by_tag).await.unwrap();
@@ -183,9 +198,8 @@ async fn tags_and_manifests_come_back_and_whatever_holds_them_is_named() {
     let (code, _, err) = ask(node, &["undelete", "team/app:v1"]).await;
     assert!(code == 1 && err.contains("not among what was deleted"), "{err}");
 
-    let lines = std::fs::read_to_string(&audit).unwrap();
-    let undeleted: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let undeleted: Vec<_> = undeleted.iter().filter(|line| line["event"] == "undelete").collect();
+    let lines = audited(&audit, 4).await;
+    let undeleted: Vec<_> = lines.iter().filter(|line| line["event"] == "undelete").collect();
     assert_eq!(undeleted.len(), 3);
     assert_eq!((&undeleted[0]["object"], &undeleted[0]["reference"]), (&"tag".into(), &"v1".into()));
     assert_eq!((&undeleted[1]["object"], &undeleted[1]["digest"]), (&"manifest".into(), &digest.into()));
@@ -207,12 +221,9 @@ async fn a_deleted_repository_is_gone_at_once_and_its_bytes_after_a_while() {
     assert_eq!(ask(node, &["verify", "--hash"]).await.0, 0);
     let (code, _, err) = ask(node, &["repository", "delete", "team/old"]).await;
     assert!(code == 1 && err.contains("there is no repository team/old"), "{err}");
-    let lines = std::fs::read_to_string(&audit).unwrap();
-    let line: Value = lines
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .find(|line: &Value| line["event"] == "delete")
-        .unwrap();
+    // Then the verification, then the refusal.
+    let line = &audited(&audit, 3).await[0];
+    assert_eq!(line["event"], "delete", "{line}");
     assert_eq!((&line["object"], &line["repository"]), (&"repository".into(), &"team/old".into()), "{line}");
 }
 

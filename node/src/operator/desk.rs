@@ -1,7 +1,7 @@
 use super::Refused;
 use crate::metadata::{Command, MetadataStore, Outcome};
 use anyhow::{Context, bail};
-use flotilla_proto::admin::{Collect, Collected, Collection, Delays, Undeleted, Why};
+use flotilla_proto::admin::{Collect, Collected, Collection, Delays, Deleted, Undeleted, Why};
 use flotilla_proto::metadata::{START_DELETE_MAX, TAGS_DELETED_MAX, WORK_MAX};
 use flotilla_proto::oci::{Digest, RepositoryName, Tag};
 use flotilla_proto::wire::metadata as wire;
@@ -209,6 +209,15 @@ impl Desk {
             Ok(Why { asked: what, object, ..Why::default() })
         });
         look.await.context("the look ended early")?
+    }
+
+    /// What of a repository can be undeleted.
+    pub async fn trash(&self, repository: &str) -> anyhow::Result<Deleted> {
+        let name = repository_name(repository)?;
+        self.barrier().await?;
+        let view = self.metadata.view()?;
+        let trash = tokio::task::spawn_blocking(move || view.trash(&name)).await.context("the look ended early")??;
+        Ok(trash.ok_or_else(|| Refused(format!("there is no repository {repository}")))?)
     }
 
     /// Puts a deleted manifest back, with its tags that are free.

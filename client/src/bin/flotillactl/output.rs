@@ -1,7 +1,7 @@
 //! What people read.
 
 use anyhow::Context;
-use flotilla_proto::admin::{Collected, Collection, Place, Status, Verification, Why};
+use flotilla_proto::admin::{Collected, Collection, Deleted, Place, Status, Verification, Why};
 use std::{io::Write, process::ExitCode};
 
 /// Prints a text and a line end.
@@ -213,6 +213,29 @@ fn place(place: &Place, paused: bool) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Prints what can be undeleted, as `undelete` takes it.
+pub(crate) fn trash(repository: &str, deleted: &Deleted) -> anyhow::Result<()> {
+    let left = |ms: u64| match ms {
+        0 => "while collection is not on".to_owned(),
+        ms => format!("for {}", duration(ms)),
+    };
+    for manifest in &deleted.manifests {
+        let tags = match manifest.trash.tags.is_empty() {
+            true => String::new(),
+            false => format!(", with tags {}", manifest.trash.tags.join(", ")),
+        };
+        line(&format!("{repository}@{}  {}{tags}", manifest.digest, left(manifest.trash.left_ms)))?;
+    }
+    for tag in &deleted.tags {
+        line(&format!("{repository}:{}  {}, to {}", tag.tag, left(tag.left_ms), tag.digest))?;
+    }
+    match deleted.more {
+        true => line("there is more than is shown"),
+        false if deleted.manifests.is_empty() && deleted.tags.is_empty() => line("nothing can be undeleted"),
+        false => Ok(()),
+    }
 }
 
 /// Prints how a verification ended.

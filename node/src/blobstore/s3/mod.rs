@@ -22,6 +22,7 @@ use aws_sdk_s3::{
 };
 use bytes::Bytes;
 use error::map;
+use futures_util::future::join_all;
 use std::{collections::HashMap, future::Future, ops::Range, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 
@@ -36,6 +37,8 @@ const SHORT: Duration = Duration::from_secs(15);
 const DELETE: Duration = Duration::from_secs(60);
 /// Keys of one DeleteObjects.
 const DELETE_MAX: usize = 1000;
+/// Single deletes side by side, where there is no DeleteObjects.
+const SINGLY: usize = 16;
 
 /// The S3 store.
 #[derive(Clone)]
@@ -179,19 +182,30 @@ impl Shared {
         keys.into_iter().map(named).collect()
     }
 
+    /// A store that refuses the first ones all alike would refuse the others too: these are not asked for.
     async fn delete_singly(&self, keys: Vec<Key>) -> Vec<Deleted> {
-        let mut deleted = Vec::with_capacity(keys.len());
-        for key in keys {
-            let path = self.path(&key);
-            let request = self.client.delete_object().bucket(&self.config.bucket).key(&path).send();
-            let answer = async { request.await.map(drop).map_err(|error| map(error, "DELETE", &path)) };
-            let result = match self.send(Operation::Delete, SHORT, answer).await {
-                Err(Error::NotFound { .. }) => Ok(()),
-                other => other,
-            };
-            deleted.push(Deleted { key, result });
+        let mut deleted: Vec<Deleted> = Vec::with_capacity(keys.len());
+        for part in keys.chunks(SINGLY) {
+            let refused = |one: &Deleted| matches!(one.result, Err(Error::Refused { .. }));
+            if !deleted.is_empty() && deleted.iter().all(refused) {
+                let result = |key: &Key| Err(error::refused(format!("DELETE {key}: the store refuses to delete")));
+                deleted.extend(part.iter().map(|key| Deleted { key: key.clone(), result: result(key) }));
+                continue;
+            }
+            deleted.extend(join_all(part.iter().map(|key| self.delete_one(key.clone()))).await);
         }
         deleted
+    }
+
+    async fn delete_one(&self, key: Key) -> Deleted {
+        let path = self.path(&key);
+        let request = self.client.delete_object().bucket(&self.config.bucket).key(&path).send();
+        let answer = async { request.await.map(drop).map_err(|error| map(error, "DELETE", &path)) };
+        let result = match self.send(Operation::Delete, SHORT, answer).await {
+            Err(Error::NotFound { .. }) => Ok(()),
+            other => other,
+        };
+        Deleted { key, result }
     }
 }
 

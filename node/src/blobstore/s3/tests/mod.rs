@@ -122,6 +122,33 @@ async fn an_error_in_the_body_of_a_200_is_not_success() {
 }
 
 #[tokio::test]
+async fn a_store_without_many_deletes_at_once_deletes_one_by_one_and_one_that_refuses_is_not_asked_a_thousand_times() {
+    let (store, server, _guard) = local().await;
+    let keys: Vec<Key> = (0..40).map(|_| contract::key()).collect();
+    for key in &keys {
+        contract::put(&store, key, b"bytes").await;
+    }
+    let deletes = || server.seen().iter().filter(|request| request.starts_with("DELETE")).count();
+    server.fail((Method::POST, "delete"), Fault::Refused, 1);
+    server.fail((Method::DELETE, ""), Fault::Refused, 40);
+    let refused = store.delete(keys.clone()).await;
+    assert_eq!(refused.len(), 40);
+    assert!(refused.iter().all(|one| matches!(one.result, Err(Error::Refused { .. }))));
+    assert_eq!((deletes(), server.pending()), (SINGLY, 40 - SINGLY));
+
+    // One that refuses some keys deletes the others.
+    server.forget_faults();
+    server.fail((Method::POST, "delete"), Fault::Refused, 1);
+    server.fail((Method::DELETE, ""), Fault::Refused, 3);
+    let some = store.delete(keys.clone()).await;
+    assert_eq!((some.iter().filter(|one| one.result.is_ok()).count(), deletes()), (37, 40));
+    assert!(store.delete(keys.clone()).await.iter().all(|one| one.result.is_ok()));
+    for key in &keys {
+        assert_eq!(store.length(key).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_breaks_is_resumed_where_it_broke() {
     let (store, server, _guard) = local().await;
     let (key, bytes) = (contract::key(), contract::sample(300_000));

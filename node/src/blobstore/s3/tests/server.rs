@@ -18,6 +18,8 @@ use tokio::{net::TcpListener, task::JoinSet};
 pub(super) enum Fault {
     /// 503 SlowDown, and nothing is done.
     SlowDown,
+    /// 403 AccessDenied, and nothing is done.
+    Refused,
     /// It is done, but the connection ends without an answer.
     LostAnswer,
     /// Half of the body, then the connection ends.
@@ -69,6 +71,10 @@ impl Server {
         self.faults.lock().unwrap().extend(std::iter::repeat_n((kind, fault), times));
     }
 
+    pub(super) fn forget_faults(&self) {
+        self.faults.lock().unwrap().clear();
+    }
+
     /// Requests since the last call, as method and query.
     pub(super) fn seen(&self) -> Vec<String> {
         std::mem::take(&mut self.seen.lock().unwrap())
@@ -99,6 +105,12 @@ impl Server {
                 Some(Fault::SlowDown) => {
                     let error = "<Error><Code>SlowDown</Code><Message>slow down</Message></Error>";
                     return text(StatusCode::SERVICE_UNAVAILABLE, error);
+                }
+                Some(Fault::Refused) => {
+                    return text(
+                        StatusCode::FORBIDDEN,
+                        "<Error><Code>AccessDenied</Code><Message>no</Message></Error>",
+                    );
                 }
                 Some(Fault::ErrorIn200) => {
                     return text(StatusCode::OK, "<Error><Code>InternalError</Code><Message>no</Message></Error>");

@@ -148,7 +148,7 @@ less() { paste <(tr ' ' '\n' <<<"$1") <(tr ' ' '\n' <<<"$2") | awk '{printf "%s%
 median() { sort -n | awk '{row[NR] = $1} END {print (row[int((NR + 1) / 2)] + row[int(NR / 2) + 1]) / 2}'; }
 
 # Delays that let a bench wait: the tick of the clock is half a second.
-short='unsafedelays: true, grace: 12s, promise: 10s, deletedelay: 100ms, sweepdelay: 60s, rate: 100000, breaker: off'
+short='unsafedelays: true, grace: 12s, promise: 10s, deletedelay: 100ms, sweepdelay: 30s, rate: 100000, breaker: off'
 
 # backlog: pauses, pushes DEAD blobs that nothing names and waits until all of them are due; IDLE is what SECONDS of looking
 # at the paused node cost meanwhile.

@@ -16,7 +16,7 @@ DENY_VERSION=0.20.2
 ORAS_VERSION=0.2.43
 PACKAGES=(docker.io containerd skopeo podman buildah umoci haproxy debootstrap docker-registry apache2-utils wrk iproute2
     iptables jq openssl curl procps libfaketime python3-minimal python3-venv)
-STAGES=(install fmt clippy deny doc build unit fuzz integration compare)
+STAGES=(install fmt clippy deny doc build unit fuzz integration compare gc)
 
 export FLOTILLA_CACHE=${FLOTILLA_CACHE:-$HOME/.cache/flotilla}
 export FLOTILLA_GARAGE=${FLOTILLA_GARAGE:-$FLOTILLA_CACHE/garage-$GARAGE_VERSION/bin/garage}
@@ -170,6 +170,15 @@ stage_compare() {
         skip compare "Debian's docker-registry is not installed"
     else
         BIN=${CARGO_TARGET_DIR:-target}/release bash benches/compare.sh --quick
+    fi
+}
+
+# What collection costs beside ten times as many live blobs; the full tables are made by hand (docs/benchmarks.md).
+stage_gc() {
+    if ! command -v jq >/dev/null || ! command -v curl >/dev/null; then
+        skip gc "jq or curl is not installed"
+    else
+        BIN=${CARGO_TARGET_DIR:-target}/release bash benches/gc.sh cost --quick --check
     fi
 }
 

@@ -1,7 +1,7 @@
 //! The operator API: HTTP/1.1 with JSON bodies over the unix socket in a node's data directory, or the same questions in a
 //! call at its cluster port, under mutual TLS.
 
-use flotilla_proto::admin::{Collect, Collected, Collection, Status, Undeleted, Verification, Verify, Why};
+use flotilla_proto::admin::{Collect, Collected, Collection, Deleted, Status, Undeleted, Verification, Verify, Why};
 use flotilla_proto::wire::cluster::{OperatorRequest, operator_client::OperatorClient};
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, Empty, Limited};
@@ -132,6 +132,11 @@ pub async fn set_mode(node: &Node, mode: &str, reason: &str) -> Result<Collectio
 pub async fn why(node: &Node, repository: Option<&str>, what: &str) -> Result<Why, Error> {
     let repository = repository.map(|name| format!("&repository={}", escape(name))).unwrap_or_default();
     ask(node, Method::GET, &format!("/why?what={}{repository}", escape(what))).await
+}
+
+/// What of a repository can be put back.
+pub async fn trash(node: &Node, repository: &str) -> Result<Deleted, Error> {
+    ask(node, Method::GET, &format!("/trash?repository={}", escape(repository))).await
 }
 
 /// Puts a deleted tag back.

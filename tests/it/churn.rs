@@ -5,7 +5,7 @@ use flotilla_tests::{
     bucket::Store,
     churn::{self, Ended, GC_SECTION, Plan, worker::GIVEN_UP},
     cluster::{Cluster, Storage},
-    faulty_s3::{Fault, FaultyS3, Rates},
+    faulty_s3::{Fault, FaultyS3, Rates, operation::Operation},
     garage::Garage,
     haproxy::Haproxy,
     skip, wait_for,
@@ -170,6 +170,11 @@ async fn nothing_promised_is_lost_on_a_store_that_fails() {
     .await;
     for fault in Fault::ALL {
         assert!(proxy.counters().of_fault(fault) > 0, "{fault:?} was not injected");
+    }
+    // An upload that the server knows nothing of, once before the one that it completes and once after it.
+    for fault in [Fault::LostAnswer, Fault::Twice] {
+        let unknown = (Operation::CreateMultipartUpload, fault);
+        assert!(proxy.counters().faults.contains_key(&unknown), "no upload began unknown: {fault:?}");
     }
 }
 

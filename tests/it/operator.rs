@@ -175,6 +175,8 @@ async fn tags_and_manifests_come_back_and_whatever_holds_them_is_named() {
     assert_eq!((status(&client, &by_tag).await, status(&client, &by_digest).await), (404, 404));
     let (_, out, _) = ask(node, &["why", &format!("team/app@{digest}")]).await;
     assert!(out.contains("manifest in the trash: can be undeleted for ") && out.contains("with tag v1"), "{out}");
+    let (_, out, _) = ask(node, &["trash", "team/app"]).await;
+    assert!(out.starts_with(&format!("team/app@{digest}  ")) && out.ends_with(", with tags v1\n"), "{out}");
     let (code, out, err) = ask(node, &["undelete", &format!("team/app@{digest}")]).await;
     assert_eq!((code, out), (0, format!("team/app@{digest} is back; 1 tag points to it\n")), "{err}");
     let image = client.get(&by_tag).await.unwrap();

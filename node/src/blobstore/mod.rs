@@ -121,6 +121,11 @@ pub trait BlobStore: Send + Sync + 'static {
     /// list them names none; such a store forgets them by itself.
     async fn uploads(&self, prefix: &str) -> Result<Vec<Upload>, Error>;
 
+    /// Whether the store says that no byte of a begun write has reached it: then it is not the one that finished under its key.
+    async fn has_no_parts(&self, _upload: &Upload) -> Result<bool, Error> {
+        Ok(false)
+    }
+
     /// Removes what a write left. Only for keys that no record names: some stores let it win over a write that finished.
     async fn abort(&self, upload: &Upload) -> Result<(), Error>;
 

@@ -83,6 +83,10 @@ mod tests {
             unreachable!("not asked for")
         }
 
+        async fn trash(&self, _: &str) -> anyhow::Result<admin::Deleted> {
+            unreachable!("not asked for")
+        }
+
         async fn undelete(&self, _: &str, _: Undelete<'_>) -> anyhow::Result<admin::Undeleted> {
             unreachable!("not asked for")
         }
@@ -108,7 +112,7 @@ mod tests {
         std::fs::create_dir_all(&config.data_dir).unwrap();
         let listener = crate::http::admin::bind(&config.data_dir.join(SOCKET)).unwrap();
         let (lifecycle, node) = (Lifecycle::new(), Arc::new(Node(Mutex::default())));
-        let operators = Operators::new(node.clone(), None, lifecycle.clone());
+        let operators = Arc::new(Operators::new(node.clone(), None, lifecycle.clone()));
         lifecycle.spawn(crate::http::admin::serve(listener, operators));
         let collected = garbage_collect(&config, collect).await.unwrap();
         let lines = "manifest eligible for deletion: sha256:m\n\n3 blobs marked, 1 blobs and 1 manifests eligible for \

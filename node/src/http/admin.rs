@@ -10,7 +10,7 @@ use super::{
 use crate::{lifecycle::Lifecycle, operator::Refused};
 use async_trait::async_trait;
 use bytes::Bytes;
-use flotilla_proto::admin::{Collect, Collected, Collection, Undeleted, Verification, Verify, Why};
+use flotilla_proto::admin::{Collect, Collected, Collection, Deleted, Undeleted, Verification, Verify, Why};
 use http::{Method, Request, Response, StatusCode, Uri, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -44,6 +44,9 @@ pub trait Operations: Send + Sync + 'static {
     /// Everything that holds a digest or a key of the store (`GET /why?what=&repository=`).
     async fn why(&self, repository: Option<&str>, what: &str) -> anyhow::Result<Why>;
 
+    /// What of a repository can be put back (`GET /trash?repository=`).
+    async fn trash(&self, repository: &str) -> anyhow::Result<Deleted>;
+
     /// Puts back what was deleted (`POST /undelete?repository=&tag=` or `&digest=`).
     async fn undelete(&self, repository: &str, what: Undelete<'_>) -> anyhow::Result<Undeleted>;
 
@@ -75,8 +78,7 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Answers operators, wherever they ask. Cheap to clone.
-#[derive(Clone)]
+/// Answers operators, wherever they ask.
 pub struct Operators {
     operations: Arc<dyn Operations>,
     audit: Option<Audit>,
@@ -95,7 +97,7 @@ impl Operators {
 
     /// Answers a question by a status and JSON, and notes a change in the audit log. Once begun it goes on without the one who
     /// asked, so that no change is without its line; the drain of the node ends it.
-    pub async fn answer(&self, from: Operator, method: Method, uri: Uri) -> (StatusCode, Bytes) {
+    pub async fn answer(self: &Arc<Self>, from: Operator, method: Method, uri: Uri) -> (StatusCode, Bytes) {
         let Ok(place) = self.places.clone().try_acquire_owned() else {
             return refusal(StatusCode::SERVICE_UNAVAILABLE, "too many operators ask at once");
         };
@@ -120,7 +122,7 @@ impl Operators {
 }
 
 /// Serves the socket until everything stops.
-pub async fn serve(listener: UnixListener, operators: Operators) {
+pub async fn serve(listener: UnixListener, operators: Arc<Operators>) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let lifecycle = operators.lifecycle.clone();
     let stopping = lifecycle.stopping().clone();
@@ -146,7 +148,7 @@ pub async fn serve(listener: UnixListener, operators: Operators) {
     stopping.run_until_cancelled(accept).await;
 }
 
-async fn connection(stream: UnixStream, operators: Operators) {
+async fn connection(stream: UnixStream, operators: Arc<Operators>) {
     let uid = stream.peer_cred().ok().map(|peer| peer.uid());
     let service = service_fn(|request: Request<Incoming>| {
         let operators = operators.clone();
@@ -201,6 +203,7 @@ async fn asked(operations: &dyn Operations, method: &Method, uri: &Uri) -> anyho
             let repository = query.get("repository");
             serde_json::to_value(operations.why(repository.as_deref(), &needs("what")?).await?)?
         }
+        (&Method::GET, "/trash") => serde_json::to_value(operations.trash(&needs("repository")?).await?)?,
         (&Method::POST, "/undelete") => {
             let (repository, tag) = (needs("repository")?, query.get("tag"));
             let undeleted = match &tag {

@@ -120,8 +120,8 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let desk = operator::Desk::new(raft.clone());
     let verifier = operator::Verifier::new(raft.clone(), blobs.clone(), lifecycle.clone());
     let operator = Arc::new(Operator { raft: raft.clone(), desk, verifier, readiness: readiness.clone() });
-    let answers = http::admin::Operators::new(operator, audit.clone(), lifecycle.clone());
-    raft.serve_operators(operations::at_port(answers.clone()));
+    let answers = Arc::new(http::admin::Operators::new(operator, audit.clone(), lifecycle.clone()));
+    raft.serve_operators(operations::at_port(&answers));
     services.spawn(http::admin::serve(operators, answers));
 
     let node = Node { config, lifecycle, say, raft, blobs };
@@ -261,7 +261,7 @@ impl Node {
         let blobs = self.blobs.clone();
         self.lifecycle.spawn(async move {
             match blobs.hazards().await {
-                Ok(hazards) => hazards.iter().for_each(|hazard| warn!("blobs will be lost: {hazard}")),
+                Ok(hazards) => hazards.iter().for_each(|hazard| warn!("{hazard}")),
                 Err(error) => debug!("the store does not tell its life cycle rules: {error}"),
             }
         });

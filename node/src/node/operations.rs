@@ -82,6 +82,10 @@ impl Operations for Operator {
         self.desk.why(repository, what).await
     }
 
+    async fn trash(&self, repository: &str) -> anyhow::Result<admin::Deleted> {
+        self.desk.trash(repository).await
+    }
+
     async fn undelete(&self, repository: &str, what: Undelete<'_>) -> anyhow::Result<admin::Undeleted> {
         match what {
             Undelete::Tag(tag) => self.desk.undelete_tag(repository, tag).await,
@@ -101,11 +105,13 @@ impl Operations for Operator {
     }
 }
 
-/// Hands on what operators ask at the cluster port.
-pub(super) fn at_port(operators: Operators) -> Answerer {
+/// Hands on what operators ask at the cluster port. Does not keep alive who answers: that holds the port.
+pub(super) fn at_port(operators: &Arc<Operators>) -> Answerer {
+    let operators = Arc::downgrade(operators);
     Arc::new(move |call| {
-        let operators = operators.clone();
+        let operators = operators.upgrade();
         Box::pin(async move {
+            let Some(operators) = operators else { return (503, r#"{"error":"the node stops"}"#.into()) };
             let Call { method, target, from, certificate } = call;
             let (Ok(method), Ok(uri)) = (method.parse(), target.parse()) else {
                 return (400, r#"{"error":"no method, or no path"}"#.into());

@@ -1,7 +1,7 @@
 use super::Refused;
 use crate::metadata::{Command, MetadataStore, Outcome};
 use anyhow::{Context, bail};
-use flotilla_proto::admin::{Collect, Collected, Collection, Delays, Undeleted, Why};
+use flotilla_proto::admin::{Collect, Collected, Collection, Delays, Deleted, Undeleted, Why};
 use flotilla_proto::metadata::{START_DELETE_MAX, TAGS_DELETED_MAX, WORK_MAX};
 use flotilla_proto::oci::{Digest, RepositoryName, Tag};
 use flotilla_proto::wire::metadata as wire;
@@ -76,7 +76,10 @@ impl Desk {
             let why = if gc.reason.is_empty() { "no reason is given" } else { gc.reason.as_str() };
             bail!(Refused(format!(
                 "collection is {} ({why}): nothing was deleted; `flotillactl gc resume` goes on",
-                mode_name(gc.mode())
+                match gc.mode() {
+                    GcMode::Verify => "in mode verify",
+                    mode => mode_name(mode),
+                }
             )));
         }
         let mut all = Collected::default();
@@ -93,7 +96,10 @@ impl Desk {
             }
         }
         (all.lists, all.list_bytes) = self.start_deletes().await?;
-        all.marked = self.metadata.view()?.cluster()?.blobs;
+        let view = self.metadata.view()?;
+        all.marked = view.cluster()?.blobs;
+        let (_, gc) = view.gc()?;
+        all.breaker = gc.breaker.then_some(gc.reason);
         let (blobs, bytes, manifests) = (all.blobs.len(), all.bytes, all.manifests.len());
         info!(blobs, bytes, manifests, "an operator collected {blobs} blobs, {bytes} bytes and {manifests} manifests");
         Ok(all)
@@ -116,6 +122,7 @@ impl Desk {
             lists,
             list_bytes,
             more: trial.more || more_lists,
+            breaker: None,
         })
     }
 
@@ -202,6 +209,15 @@ impl Desk {
             Ok(Why { asked: what, object, ..Why::default() })
         });
         look.await.context("the look ended early")?
+    }
+
+    /// What of a repository can be undeleted.
+    pub async fn trash(&self, repository: &str) -> anyhow::Result<Deleted> {
+        let name = repository_name(repository)?;
+        self.barrier().await?;
+        let view = self.metadata.view()?;
+        let trash = tokio::task::spawn_blocking(move || view.trash(&name)).await.context("the look ended early")??;
+        Ok(trash.ok_or_else(|| Refused(format!("there is no repository {repository}")))?)
     }
 
     /// Puts a deleted manifest back, with its tags that are free.

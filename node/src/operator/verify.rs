@@ -259,7 +259,7 @@ impl Run {
             let page = self.store.list(&prefix, after.as_deref()).await.context("listing of the store")?;
             let keys: Vec<String> = page.objects.into_iter().map(|object| object.key).collect();
             after = keys.last().cloned();
-            self.listed(keys, |key| async move { self.is_there(&key).await }).await?;
+            self.listed(keys, unrecorded, |key| async move { self.is_there(&key).await }).await?;
             if !page.more || after.is_none() {
                 break;
             }
@@ -269,11 +269,11 @@ impl Run {
             Ok(uploads.into_iter().map(|upload| upload.key.to_string()).collect())
         };
         let begun = uploads().await?;
-        self.listed(begun, |key| async move { Ok(uploads().await?.contains(&key)) }).await
+        self.listed(begun, left_over, |key| async move { Ok(uploads().await?.contains(&key)) }).await
     }
 
-    /// Tells of those keys that are not recorded by a second look either, and that are `still` there.
-    async fn listed<F>(&self, keys: Vec<String>, still: impl Fn(String) -> F) -> anyhow::Result<()>
+    /// Tells of those keys that are `wrong` by a second look, too, and that are `still` there.
+    async fn listed<F>(&self, keys: Vec<String>, wrong: Wrong, still: impl Fn(String) -> F) -> anyhow::Result<()>
     where
         F: Future<Output = anyhow::Result<bool>>,
     {
@@ -281,7 +281,7 @@ impl Run {
         let view = self.metadata.view()?;
         let mut doubtful = Vec::new();
         for key in keys {
-            if unrecorded(&view, &key)?.is_some() {
+            if wrong(&view, &key)?.is_some() {
                 doubtful.push(key);
             }
         }
@@ -293,7 +293,7 @@ impl Run {
         sleep(PAUSE).await;
         self.barrier().await?;
         for key in doubtful {
-            let difference = unrecorded(&self.metadata.view()?, &key)?;
+            let difference = wrong(&self.metadata.view()?, &key)?;
             if let Some(difference) = difference
                 && still(key).await?
             {
@@ -307,6 +307,22 @@ impl Run {
     async fn is_there(&self, key_text: &str) -> anyhow::Result<bool> {
         let Ok(key) = key_text.parse::<Key>() else { return Ok(true) };
         Ok(self.store.length(&key).await.with_context(|| format!("length of {key}"))?.is_some())
+    }
+}
+
+/// A look at a key of the store.
+type Wrong = fn(&View, &str) -> anyhow::Result<Option<String>>;
+
+/// What is wrong with an upload of parts that was begun in the store, if anything: that of a recorded object has ended.
+fn left_over(view: &View, key_text: &str) -> anyhow::Result<Option<String>> {
+    let over = match key_text.parse::<Key>() {
+        Ok(key) => view.hour_is_over(key.hour())?,
+        Err(_) => false,
+    };
+    match view.object(key_text)? {
+        Some(_) if over => Ok(Some(format!("S5: an upload of parts to {key_text} was left in the store"))),
+        Some(_) => Ok(None),
+        None => unrecorded(view, key_text),
     }
 }
 

@@ -33,6 +33,9 @@ pub struct Collected {
     /// Whether more is due than one answer takes.
     #[serde(default)]
     pub more: bool,
+    /// The breaker has paused collection meanwhile: why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<String>,
 }
 
 /// How collection does: the body of `GET /gc`.

@@ -8,4 +8,6 @@ mod why;
 pub use garbage_collection::{Collect, Collected, Collection, Delays, Queue};
 pub use status::{Member, StateHash, Status};
 pub use verification::{Undeleted, Verification, Verify};
-pub use why::{Condemned, Link, ManifestHolders, Object, Place, StoredBlob, Trash, Why};
+pub use why::{
+    Condemned, Deleted, DeletedManifest, DeletedTag, Link, ManifestHolders, Object, Place, StoredBlob, Trash, Why,
+};

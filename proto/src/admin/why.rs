@@ -109,7 +109,7 @@ pub struct ManifestHolders {
 /// A deleted manifest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trash {
-    /// How long it can be undeleted, in milliseconds.
+    /// How long it can be undeleted, in milliseconds; 0: while collection is not on.
     pub left_ms: u64,
     /// When it was deleted, in Unix milliseconds.
     pub at_wall: u64,
@@ -120,7 +120,8 @@ pub struct Trash {
 /// A key of the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Object {
-    /// `unknown`, `upload` (of an open session), `blob`, `condemned`, `garbage` or `deleting`.
+    /// `unknown`, `upload` (of an open session), `blob`, `condemned`, `garbage`, `deleting`, or `recorded`: the queues are too
+    /// long to tell more.
     pub state: String,
     /// For how long, in milliseconds, where that is recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -131,4 +132,38 @@ pub struct Object {
     /// The segment list, which has the id of the session that wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub list: Option<String>,
+}
+
+/// What of a repository can be undeleted: the body of `GET /trash`. Lists are cut at a bound; `more` says so.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deleted {
+    /// Manifests.
+    pub manifests: Vec<DeletedManifest>,
+    /// Tags that were deleted alone.
+    pub tags: Vec<DeletedTag>,
+    /// Whether a list was cut.
+    pub more: bool,
+}
+
+/// A manifest in the trash.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletedManifest {
+    /// Its digest.
+    pub digest: String,
+    /// Until when, since when, and its tags.
+    #[serde(flatten)]
+    pub trash: Trash,
+}
+
+/// A tag in the trash.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletedTag {
+    /// Its name.
+    pub tag: String,
+    /// What it pointed to.
+    pub digest: String,
+    /// How long it can be undeleted, in milliseconds; 0: while collection is not on.
+    pub left_ms: u64,
+    /// When it was deleted, in Unix milliseconds.
+    pub at_wall: u64,
 }

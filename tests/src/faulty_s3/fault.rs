@@ -89,13 +89,16 @@ impl Rates {
         &self,
         operation: Operation,
         random: &mut StdRng,
-        chances: &mut BTreeMap<Fault, u32>,
+        chances: &mut BTreeMap<(Operation, Fault), u32>,
     ) -> Option<Fault> {
+        // Few uploads begin, and each that begins unknown to the server must not be left.
+        let times = if operation == Operation::CreateMultipartUpload { 10 } else { 1 };
         let mut drawn = None;
         for (fault, permille) in self.0.iter().filter(|(fault, _)| fault.fits(operation)) {
+            let permille = permille * times;
             // Every rate is asked, so that adding one does not shift what the others draw.
-            let hit = random.random_range(0..1_000) < *permille;
-            let waited = chances.entry(*fault).or_default();
+            let hit = random.random_range(0..1_000) < permille;
+            let waited = chances.entry((operation, *fault)).or_default();
             *waited += 1;
             if drawn.is_none() && (hit || *waited * permille >= 2_000) {
                 *waited = 0;

@@ -55,7 +55,7 @@ struct Inner {
 struct State {
     random: StdRng,
     rates: Rates,
-    chances: BTreeMap<Fault, u32>,
+    chances: BTreeMap<(Operation, Fault), u32>,
     counters: Counters,
 }
 

@@ -31,6 +31,13 @@ enum Command {
         #[command(flatten)]
         node: Node,
     },
+    /// What of a repository can be put back
+    Trash {
+        /// Its name
+        repository: String,
+        #[command(flatten)]
+        node: Node,
+    },
     /// Put back what was deleted less than gc.grace ago
     Undelete {
         /// REPOSITORY:TAG, or REPOSITORY@DIGEST (a manifest and the tags that were deleted with it)
@@ -153,7 +160,11 @@ struct Status {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<ExitCode> {
+async fn main() -> ExitCode {
+    run().await.unwrap_or_else(|error| output::failed(&error, ExitCode::FAILURE))
+}
+
+async fn run() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command {
         Command::Status(Status { node, hash }) => {
             node.show(&admin::status(&node.open()?, hash).await?, output::status)?;
@@ -165,6 +176,9 @@ async fn main() -> anyhow::Result<ExitCode> {
                 None => (None, what.as_str()),
             };
             node.show(&admin::why(&node.open()?, repository, what).await?, output::why)?;
+        }
+        Command::Trash { repository, node } => {
+            node.show(&admin::trash(&node.open()?, &repository).await?, |deleted| output::trash(&repository, deleted))?;
         }
         Command::Undelete { what, node } => {
             let asked = node.open()?;

@@ -1,12 +1,19 @@
 //! What people read.
 
 use anyhow::Context;
-use flotilla_proto::admin::{Collected, Collection, Place, Status, Verification, Why};
-use std::io::Write;
+use flotilla_proto::admin::{Collected, Collection, Deleted, Place, Status, Verification, Why};
+use std::{io::Write, process::ExitCode};
 
 /// Prints a text and a line end.
 pub(crate) fn line(text: &str) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{text}").context("standard output")
+}
+
+/// Says on standard error why it was not done.
+pub(crate) fn failed(error: &anyhow::Error, code: ExitCode) -> ExitCode {
+    // There is nobody else to tell.
+    let _ = writeln!(std::io::stderr(), "flotillactl: {error:#}");
+    code
 }
 
 /// Prints a status as tables.
@@ -65,6 +72,7 @@ pub(crate) fn mode(collection: &Collection) -> anyhow::Result<()> {
     let by = if collection.breaker { "by the breaker, " } else { "" };
     match collection.mode.as_str() {
         "on" => line("collection is on"),
+        "verify" => line(&format!("collection is in mode verify: {}", collection.reason)),
         mode => line(&format!("collection is {mode}: {by}{}", collection.reason)),
     }
 }
@@ -91,6 +99,9 @@ pub(crate) fn collected(collected: &Collected, dry_run: bool) -> anyhow::Result<
         "objects of {} dead segment lists ({} bytes) {verb} from the store",
         collected.lists, collected.list_bytes
     ))?;
+    if let Some(reason) = &collected.breaker {
+        line(&format!("collection is paused now, by the breaker: {reason}"))?;
+    }
     match collected.more {
         true => line("there is more"),
         false => Ok(()),
@@ -113,8 +124,10 @@ pub(crate) fn why(why: &Why) -> anyhow::Result<()> {
         Some(blob) => {
             let suspect = if blob.suspect { ", suspect: missing or damaged, heals by a push" } else { "" };
             line(&format!(
-                "{}: a blob of {} bytes, linked by {} repositories{suspect}",
-                why.asked, blob.size, blob.links
+                "{}: a blob of {} bytes, linked by {}{suspect}",
+                why.asked,
+                blob.size,
+                counted(blob.links, "repository", "repositories")
             ))?;
             for object in &blob.objects {
                 line(&format!("  object {object}"))?;
@@ -140,7 +153,7 @@ pub(crate) fn why(why: &Why) -> anyhow::Result<()> {
         line("  collection is not on: what is due stays (`flotillactl gc status`)")?;
     }
     for held in &why.places {
-        place(held)?;
+        place(held, why.paused)?;
     }
     match why.more {
         true => line("there is more than is shown"),
@@ -148,13 +161,13 @@ pub(crate) fn why(why: &Why) -> anyhow::Result<()> {
     }
 }
 
-fn place(place: &Place) -> anyhow::Result<()> {
+fn place(place: &Place, paused: bool) -> anyhow::Result<()> {
     line(&format!("{}{}", place.repository, if place.deleted { " (deleted, goes now)" } else { "" }))?;
     if let Some(link) = &place.link {
         match link.lease_ms {
             Some(0) => line("  blob: no manifest references it; its lease is over, it may be collected")?,
             Some(left) => line(&format!("  blob: no manifest references it; held by a lease for {}", duration(left)))?,
-            None => line(&format!("  blob: referenced by {} manifests", link.references))?,
+            None => line(&format!("  blob: referenced by {}", counted(link.references, "manifest", "manifests")))?,
         }
         for manifest in &link.manifests {
             line(&format!("    manifest {manifest}"))?;
@@ -190,12 +203,39 @@ fn place(place: &Place) -> anyhow::Result<()> {
         }
     }
     if let Some(trash) = &place.trash {
-        line(&format!("  manifest in the trash: can be undeleted for {}", duration(trash.left_ms)))?;
+        let until = match trash.left_ms {
+            0 if paused => "while collection is not on".to_owned(),
+            left => format!("for {}", duration(left)),
+        };
+        line(&format!("  manifest in the trash: can be undeleted {until}"))?;
         for tag in &trash.tags {
             line(&format!("    with tag {tag}"))?;
         }
     }
     Ok(())
+}
+
+/// Prints what can be undeleted, as `undelete` takes it.
+pub(crate) fn trash(repository: &str, deleted: &Deleted) -> anyhow::Result<()> {
+    let left = |ms: u64| match ms {
+        0 => "while collection is not on".to_owned(),
+        ms => format!("for {}", duration(ms)),
+    };
+    for manifest in &deleted.manifests {
+        let tags = match manifest.trash.tags.is_empty() {
+            true => String::new(),
+            false => format!(", with tags {}", manifest.trash.tags.join(", ")),
+        };
+        line(&format!("{repository}@{}  {}{tags}", manifest.digest, left(manifest.trash.left_ms)))?;
+    }
+    for tag in &deleted.tags {
+        line(&format!("{repository}:{}  {}, to {}", tag.tag, left(tag.left_ms), tag.digest))?;
+    }
+    match deleted.more {
+        true => line("there is more than is shown"),
+        false if deleted.manifests.is_empty() && deleted.tags.is_empty() => line("nothing can be undeleted"),
+        false => Ok(()),
+    }
 }
 
 /// Prints how a verification ended.
@@ -206,10 +246,17 @@ pub(crate) fn verification(seen: &Verification) -> anyhow::Result<()> {
     if let Some(error) = &seen.error {
         line(&format!("ended early: {error}"))?;
     }
+    if seen.suspects > 0 {
+        line("the bytes of suspect blobs are missing or damaged: push the images again")?;
+    }
     line(&format!(
         "{} differences; {} blobs ({} suspect), {} bytes read, {} keys of the store",
         seen.differences_all, seen.blobs, seen.suspects, seen.bytes, seen.keys
     ))
+}
+
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// Milliseconds, as people say them.

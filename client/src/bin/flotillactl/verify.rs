@@ -10,7 +10,7 @@ use std::{io::Write, process::ExitCode, time::Duration};
 const POLL: Duration = Duration::from_millis(200);
 /// Looks between two lines of progress.
 const LOOKS: u32 = 50;
-/// Exit code: something differs.
+/// Exit code: something differs, or bytes are known to be missing or damaged.
 const DIFFERS: u8 = 1;
 /// Exit code: it could not be done, or not to its end.
 const UNDONE: u8 = 2;
@@ -21,16 +21,12 @@ pub(crate) async fn run(node: &Node, verify: Verify) -> ExitCode {
         Ok(seen) => node.show(&seen, output::verification).map(|()| code(&seen)),
         Err(error) => Err(error),
     };
-    ended.unwrap_or_else(|error| {
-        // There is nobody else to tell.
-        let _ = writeln!(std::io::stderr(), "Error: {error:?}");
-        ExitCode::from(UNDONE)
-    })
+    ended.unwrap_or_else(|error| output::failed(&error, ExitCode::from(UNDONE)))
 }
 
 fn code(seen: &Verification) -> ExitCode {
     match seen {
-        seen if seen.differences_all > 0 => ExitCode::from(DIFFERS),
+        seen if seen.differences_all > 0 || seen.suspects > 0 => ExitCode::from(DIFFERS),
         seen if !seen.is_clean() => ExitCode::from(UNDONE),
         _ => ExitCode::SUCCESS,
     }

@@ -3,6 +3,7 @@
 //! A file is written under a temporary name in its final folder, synced and renamed; a crash leaves at most temporaries.
 //! All file I/O runs on the blocking pool, in hops as few and as large as possible. Read `writer` next.
 
+mod delete;
 mod direct;
 mod durable;
 mod list;
@@ -14,10 +15,8 @@ use super::{BlobStore, ByteStream, Deleted, Error, Key, Metrics, ObjectWriter, O
 use crate::lifecycle::Lifecycle;
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::future::join_all;
 use rustix::io::Errno;
 use std::{
-    collections::BTreeSet,
     fs, io,
     ops::Range,
     path::{Path, PathBuf},
@@ -31,10 +30,6 @@ use std::{
 const MARKER: &str = "flotilla.json";
 /// Longest marker that is read.
 const MARKER_MAX: u64 = 64 * 1024;
-/// Parts of one delete side by side: most of it is waiting for the disk.
-const DELETES: usize = 4;
-/// Keys of a part, at least.
-const DELETE_PART_MIN: usize = 64;
 
 /// The directory store.
 #[derive(Clone)]
@@ -83,43 +78,6 @@ impl Shared {
         let lost = if self.marked.load(Ordering::Relaxed) { self.root.join(MARKER) } else { self.root.clone() };
         let context = || format!("{} is gone: is the directory mounted?", lost.display());
         (!lost.exists()).then(|| Error::Unavailable { context: context(), source: None })
-    }
-
-    fn delete(&self, key: &Key, folders: &mut BTreeSet<PathBuf>) -> Result<(), Error> {
-        let path = self.path(key);
-        match fs::remove_file(&path) {
-            Ok(()) => folders.extend(path.parent().map(Path::to_owned)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => match self.missing(key) {
-                Error::NotFound { .. } => {}
-                lost => return Err(lost),
-            },
-            Err(error) => return Err(failed(&path, error)),
-        }
-        Ok(())
-    }
-
-    /// In one hop to the blocking pool.
-    async fn delete_all(self: Arc<Self>, keys: Vec<Key>) -> Vec<Deleted> {
-        let (shared, all) = (self, keys.clone());
-        let deleted = blocking(move || {
-            let mut folders = BTreeSet::new();
-            let delete = |key| {
-                let result = shared.delete(&key, &mut folders);
-                Deleted { key, result }
-            };
-            let mut deleted: Vec<_> = all.into_iter().map(delete).collect();
-            // A deletion that is reported must survive a power cut, or the object would come back unrecorded.
-            if let Some(context) = folders.iter().find_map(|folder| shared.folders.removed_from(folder).err()) {
-                for one in deleted.iter_mut().filter(|one| one.result.is_ok()) {
-                    one.result = Err(failed(&shared.root, io::Error::new(context.kind(), context.to_string())));
-                }
-            }
-            Ok(deleted)
-        });
-        deleted.await.unwrap_or_else(|error| {
-            let failed = |key| Deleted { key, result: Err(unavailable(&error.to_string())) };
-            keys.into_iter().map(failed).collect()
-        })
     }
 
     fn read_marker(&self) -> Result<Option<Bytes>, Error> {
@@ -179,13 +137,16 @@ impl BlobStore for Filesystem {
         self.0.metrics.time(Operation::Length, length).await
     }
 
-    async fn delete(&self, mut keys: Vec<Key>) -> Vec<Deleted> {
-        keys.sort_unstable(); // those of a folder together
-        let part = keys.len().div_ceil(DELETES).max(DELETE_PART_MIN);
-        let parts = keys.chunks(part).map(|keys| self.0.clone().delete_all(keys.to_vec()));
-        let deleted = async { Ok(join_all(parts).await) };
-        let deleted = self.0.metrics.time(Operation::Delete, deleted).await;
-        deleted.unwrap_or_default().into_iter().flatten().collect()
+    async fn delete(&self, keys: Vec<Key>) -> Vec<Deleted> {
+        let (shared, all) = (self.0.clone(), keys.clone());
+        let deleted = blocking(move || Ok(shared.delete(all)));
+        match self.0.metrics.time(Operation::Delete, deleted).await {
+            Ok(deleted) => deleted,
+            Err(error) => {
+                let failed = |key| Deleted { key, result: Err(unavailable(&error.to_string())) };
+                keys.into_iter().map(failed).collect()
+            }
+        }
     }
 
     async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Page, Error> {

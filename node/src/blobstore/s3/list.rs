@@ -7,7 +7,7 @@ use super::{
 use crate::blobstore::{Error, Listed, Operation, Page, Upload};
 use aws_sdk_s3::{
     error::ProvideErrorMetadata,
-    types::{ExpirationStatus, LifecycleRule},
+    types::{BucketVersioningStatus, ExpirationStatus, LifecycleRule},
 };
 
 /// Objects of one listing, and uploads.
@@ -31,7 +31,11 @@ impl Shared {
             let length = object.size().and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
             objects.push(Listed { key, length });
         }
-        let more = answer.is_truncated().unwrap_or(false) && !objects.is_empty();
+        let more = answer.is_truncated().unwrap_or(false);
+        if more && objects.is_empty() {
+            let source = None; // the next page is asked for by the last key of this one
+            return Err(Error::Unavailable { context: format!("LIST {under}: an empty page is not the last"), source });
+        }
         Ok(Page { objects, more })
     }
 
@@ -56,6 +60,20 @@ impl Shared {
         Ok(named.collect())
     }
 
+    pub(super) async fn has_no_parts(&self, upload: &Upload) -> Result<bool, Error> {
+        let path = self.path(&upload.key);
+        let request = self.client.list_parts().bucket(&self.config.bucket).key(&path).upload_id(&upload.id).send();
+        let answer = async {
+            match request.await {
+                Ok(answer) => Ok(answer.parts().is_empty()),
+                // It was aborted meanwhile, or finished: nothing is left to abort.
+                Err(error) if error.code() == Some("NoSuchUpload") => Ok(false),
+                Err(error) => Err(map(error, "ListParts", &path)),
+            }
+        };
+        self.send(Operation::List, SHORT, answer).await
+    }
+
     pub(super) async fn abort(&self, upload: &Upload) -> Result<(), Error> {
         let path = self.path(&upload.key);
         let request = self.client.abort_multipart_upload().bucket(&self.config.bucket).key(&path);
@@ -70,8 +88,30 @@ impl Shared {
         self.send(Operation::Abort, SHORT, answer).await
     }
 
-    /// Rules of the bucket's life cycle that delete our objects.
+    /// Rules of the bucket's life cycle that delete our objects, and versions that keep what we delete.
     pub(super) async fn hazards(&self) -> Result<Vec<String>, Error> {
+        // Many a store tells one and not the other.
+        let (expiring, versions) = (self.expiring().await, self.versions().await);
+        let mut told = match (expiring, &versions) {
+            (Err(error), Err(_)) => return Err(error),
+            (expiring, _) => expiring.unwrap_or_default(),
+        };
+        told.extend(versions.ok().flatten());
+        Ok(told)
+    }
+
+    async fn versions(&self) -> Result<Option<String>, Error> {
+        let bucket = &self.config.bucket;
+        let request = self.client.get_bucket_versioning().bucket(bucket).send();
+        let answer = async { request.await.map_err(|error| map(error, "GetBucketVersioning of", bucket)) };
+        let answer = self.send(Operation::Read, SHORT, answer).await?;
+        let keeps = answer.status() == Some(&BucketVersioningStatus::Enabled);
+        Ok(keeps.then(|| {
+            format!("bucket {bucket} keeps old versions: what is deleted stays until a rule (NoncurrentVersionExpiration) ends it")
+        }))
+    }
+
+    async fn expiring(&self) -> Result<Vec<String>, Error> {
         let request = self.client.get_bucket_lifecycle_configuration().bucket(&self.config.bucket).send();
         let answer = async {
             match request.await {
@@ -84,7 +124,10 @@ impl Shared {
         let expiring = answer.rules().iter().filter(|rule| expires(rule, &self.prefix));
         let told = expiring.map(|rule| {
             let (id, bucket) = (rule.id().unwrap_or("without a name"), &self.config.bucket);
-            format!("life cycle rule {id} of bucket {bucket} deletes objects under /{} after a time", self.prefix)
+            format!(
+                "life cycle rule {id} of bucket {bucket} deletes objects under /{} after a time: blobs will be lost",
+                self.prefix
+            )
         });
         Ok(told.collect())
     }

@@ -239,6 +239,10 @@ impl BlobStore for S3 {
         self.0.uploads(prefix).await
     }
 
+    async fn has_no_parts(&self, upload: &Upload) -> Result<bool, Error> {
+        self.0.has_no_parts(upload).await
+    }
+
     async fn abort(&self, upload: &Upload) -> Result<(), Error> {
         self.0.abort(upload).await
     }

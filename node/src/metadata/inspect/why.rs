@@ -3,7 +3,9 @@
 use super::super::state::keys::{self, Table, key, prefix_end, split_timed};
 use super::super::state::records::{damaged, decode, get};
 use super::super::{Error, View};
-use flotilla_proto::admin::{Condemned, Link, ManifestHolders, Object, Place, StoredBlob, Trash, Why};
+use flotilla_proto::admin::{
+    Condemned, Deleted, DeletedManifest, DeletedTag, Link, ManifestHolders, Object, Place, StoredBlob, Trash, Why,
+};
 use flotilla_proto::{oci::Digest, oci::RepositoryName, wire::metadata as wire};
 use wire::{GcMode, manifest::Waits, object::State};
 
@@ -11,6 +13,8 @@ use wire::{GcMode, manifest::Waits, object::State};
 const LISTED_MAX: usize = 100;
 /// Records read at a time.
 const PAGE: usize = 1_000;
+/// Deleted manifests, and deleted tags, of one answer.
+const TRASH_MAX: usize = 1_000;
 /// Objects listed of a blob.
 const OBJECTS_MAX: u32 = 10;
 /// Manifests or lists looked at for one answer.
@@ -168,6 +172,39 @@ impl View {
         Ok(Trash { left_ms: trashed.until_mono.saturating_sub(self.mono()?), at_wall: trashed.at_wall, tags })
     }
 
+    /// What of a repository can be undeleted; `None` if there is no such repository.
+    pub fn trash(&self, name: &RepositoryName) -> Result<Option<Deleted>, Error> {
+        let entry = key(Table::Repository, &[name.as_str().as_bytes()]);
+        let Some(repository) = get::<wire::Repository>(self.tables(), &entry)? else { return Ok(None) };
+        let (id, mono) = (repository.id.as_ref(), self.mono()?);
+        let mut deleted = Deleted::default();
+        let manifests = key(Table::Trash, &[id]);
+        let found = self.tables().scan(&manifests, &prefix_end(&manifests), TRASH_MAX + 1)?;
+        deleted.more |= found.len() > TRASH_MAX;
+        for (entry, value) in found.into_iter().take(TRASH_MAX) {
+            let trashed: wire::Trashed = decode(&entry, value)?;
+            let digest = &entry[manifests.len()..];
+            let trash = self.trash_of(id, digest, &trashed, &mut deleted.more)?;
+            deleted.manifests.push(DeletedManifest { digest: shown(digest, &entry)?, trash });
+        }
+        let tags = key(Table::TrashTag, &[id]);
+        let found = self.tables().scan(&tags, &prefix_end(&tags), TRASH_MAX + 1)?;
+        deleted.more |= found.len() > TRASH_MAX;
+        for (entry, value) in found.into_iter().take(TRASH_MAX) {
+            let trashed: wire::TrashedTag = decode(&entry, value)?;
+            if trashed.with_manifest {
+                continue;
+            }
+            deleted.tags.push(DeletedTag {
+                tag: text(&entry[tags.len()..]).ok_or_else(|| damaged("deleted tag", &entry))?,
+                digest: shown(&trashed.digest, &entry)?,
+                left_ms: trashed.until_mono.saturating_sub(mono),
+                at_wall: trashed.at_wall,
+            });
+        }
+        Ok(Some(deleted))
+    }
+
     /// What an index has below a repository and a digest.
     fn below(
         &self,
@@ -198,26 +235,34 @@ impl View {
         let mut object = Object { state: "blob".to_owned(), list: Some(hex::encode(&list)), ..unknown };
         if self.tables().get(&key(Table::Session, &[&list]))?.is_some() {
             object.state = "upload".to_owned();
-        } else if let Some(since) = self.queued_list(Table::Condemned, &list)? {
-            object.state = "condemned".to_owned();
-            object.age_ms = Some(mono.saturating_sub(since));
-            object.left_ms = Some(since.saturating_add(delays.delete_ms).saturating_sub(mono));
-        } else if let Some(since) = self.queued_list(Table::Garbage, &list)? {
-            object.state = "garbage".to_owned();
-            object.age_ms = Some(mono.saturating_sub(since));
-            object.left_ms = Some(0);
+            return Ok(object);
+        }
+        let mut undecided = false;
+        for (queue, state, delay) in [(Table::Condemned, "condemned", delays.delete_ms), (Table::Garbage, "garbage", 0)]
+        {
+            let (since, more) = self.queued_list(queue, &list)?;
+            undecided |= more;
+            if let Some(since) = since {
+                object.state = state.to_owned();
+                object.age_ms = Some(mono.saturating_sub(since));
+                object.left_ms = Some(since.saturating_add(delay).saturating_sub(mono));
+                return Ok(object);
+            }
+        }
+        if undecided {
+            object.state = "recorded".to_owned();
         }
         Ok(object)
     }
 
-    /// Since when a list has been in a queue, if it is among the first of it.
-    fn queued_list(&self, queue: Table, list: &[u8]) -> Result<Option<u64>, Error> {
+    /// Since when a list has been in a queue, if it is among the first of it; and whether there are others.
+    fn queued_list(&self, queue: Table, list: &[u8]) -> Result<(Option<u64>, bool), Error> {
         let mut found = None;
-        self.each_queued(queue, |entry, _| {
+        let more = self.each_queued(queue, |entry, _| {
             found = split_timed(entry).filter(|(_, id)| *id == list).map(|(since, _)| since);
             Ok(found.is_some())
         })?;
-        Ok(found)
+        Ok((found, more))
     }
 
     /// Looks at the first entries of a queue until `stop` says so; whether there are more.

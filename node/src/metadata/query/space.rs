@@ -48,4 +48,12 @@ impl View {
         let record: Option<wire::Hour> = get(self.tables(), &key(Table::Hour, &[&hour.to_be_bytes()]))?;
         Ok(record.is_none() && hour < self.cluster()?.hour)
     }
+
+    /// Whether a bucket is over for longer than what was written late into it may take (`sweep_ms`): no session opened after
+    /// it for that long. A state that was put back to an older copy does not know what opened since; this leaves time to notice.
+    pub fn hour_is_long_over(&self, hour: u64) -> Result<bool, Error> {
+        let (delays, now) = (self.gc()?.0, self.cluster()?.hour);
+        let buckets = delays.sweep_ms.div_ceil(delays.hour_ms.max(1));
+        Ok(hour.saturating_add(buckets).saturating_add(1) < now && self.hour_is_over(hour)?)
+    }
 }

@@ -32,6 +32,10 @@ pub(crate) enum Mutant {
     DeletesDoneUnasked,
     /// A drain forgets a repository after its first step.
     DrainOnce,
+    /// What loses a second one of those that held it goes with the first.
+    LoseOnce,
+    /// What is in the trash can be put back for the grace only, also while collection is paused.
+    ReturnNotInPause,
     /// The sweep of manifests does not look for what holds them.
     SweepHeld,
 }

@@ -124,7 +124,8 @@ impl Machine<'_> {
 
     fn lose(&mut self, repository: &[u8], digest: &[u8]) -> Result<(), TablesError> {
         let Some(mut manifest) = self.manifest(repository, digest)? else { return Ok(()) };
-        if manifest.tags == 0 {
+        let waits = matches!(manifest.waits, Some(Waits::LostMono(_)));
+        if manifest.tags == 0 && !(waits && self.broken(Mutant::LoseOnce)) {
             // Again if it waits already: it stays as long as the last of those that held it can be undeleted.
             self.queue_lost(repository, digest, &mut manifest)?;
             self.put(&key(Table::Manifest, &[repository, digest]), &manifest)?;

@@ -4,6 +4,7 @@
 use super::apply::{Applied, Machine};
 use super::keys::{Table, key, queued, split_queued};
 use super::manifests::MANIFEST_UNKNOWN;
+use super::mutant::Mutant;
 use super::records::{damaged, scan};
 use super::tables::TablesError;
 use super::tags::TAG_UNKNOWN;
@@ -59,7 +60,7 @@ impl Machine<'_> {
     /// Whether what can be undeleted until then still can be: for as long as collection is paused, too, since nothing of it
     /// has gone.
     fn can_return(&self, until_mono: u64) -> bool {
-        until_mono > self.cluster.mono || !self.collects()
+        until_mono > self.cluster.mono || !self.collects() && !self.broken(Mutant::ReturnNotInPause)
     }
 
     pub(super) fn undelete_manifest(&mut self, command: &wire::UndeleteManifest) -> Applied {

@@ -18,6 +18,7 @@ pub struct Metrics {
     pub(super) scrubbed: Counter,
     pub(super) missing: Counter,
     pub(super) suspects: Counter,
+    pub(super) healed: Counter,
     pub(super) recounts: Counter,
     pub(super) miscounts: Counter,
 }
@@ -43,6 +44,7 @@ impl Metrics {
             ("objects_scrubbed", "Recorded objects that were looked up in the store", &all.scrubbed),
             ("objects_missing", "Looks at recorded objects that were missing or had a wrong length", &all.missing),
             ("suspects_marked", "Blobs that were marked as suspect", &all.suspects),
+            ("suspects_healed", "Suspect blobs that were found whole again", &all.healed),
             ("recounts", "Times that everything in the state was counted again", &all.recounts),
             ("miscounts", "Differences that were found by that", &all.miscounts),
         ] {

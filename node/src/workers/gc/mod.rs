@@ -7,9 +7,11 @@
 mod collect;
 mod delete;
 mod drain;
+mod heal;
 mod manifests;
 mod metrics;
 mod pace;
+mod reading;
 mod recount;
 mod rehash;
 mod scrub;
@@ -77,6 +79,7 @@ pub fn run(supervisor: &Supervisor, setup: &Setup) {
     supervisor.run(delete::Delete::new(setup.clone()), INTERVAL);
     supervisor.run(sweep::Sweep::new(setup.clone()), INTERVAL);
     supervisor.run(scrub::Scrub::new(setup.clone()), scrub::interval(setup.scrub));
+    supervisor.run(heal::Heal::new(setup.clone()), heal::INTERVAL);
     if let Some(bytes_per_second) = setup.rehash {
         supervisor.run(rehash::Rehash::new(setup.clone(), bytes_per_second), REHASH_INTERVAL);
     }

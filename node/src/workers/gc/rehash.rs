@@ -2,19 +2,17 @@
 //!
 //! Where the walk is is lost with the process; it begins at a random digest, so that no blob is left out for ever.
 
-use super::{Setup, pace::Pace};
+use super::{Setup, reading::Reading};
 use crate::{
-    blobstore::{Error, Hasher, Key},
+    blobstore::Hasher,
     metadata::{Command, Outcome, query::Blob},
     workers::{Report, Scope, Worker},
 };
-use anyhow::Context;
 use async_trait::async_trait;
 use flotilla_proto::{
     oci::{Algorithm, Digest},
     wire::metadata as wire,
 };
-use futures_util::TryStreamExt;
 use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -22,68 +20,29 @@ use tracing::{error, warn};
 
 /// Between the two readings of a blob that seems damaged.
 const APART: Duration = Duration::from_secs(60);
-/// Bytes after which the pace is looked at.
-const STRIDE: u64 = 1 << 20;
 
 /// The worker.
 pub(super) struct Rehash {
     setup: Setup,
-    pace: Pace,
+    reading: Reading,
     after: Option<Digest>,
 }
 
 impl Rehash {
     pub(super) fn new(setup: Setup, bytes_per_second: u64) -> Self {
-        let pace = Pace::new(usize::try_from(bytes_per_second).unwrap_or(usize::MAX));
+        let reading = Reading::new(setup.clone(), bytes_per_second);
         let mut anywhere = Hasher::new(Algorithm::Sha256);
         anywhere.update(&rand::random::<[u8; 16]>());
-        Self { setup, pace, after: Some(anywhere.finish()) }
+        Self { setup, reading, after: Some(anywhere.finish()) }
     }
 
-    /// Whether a blob's bytes are what its digest says; `None`: stopped, or it has gone meanwhile.
-    async fn reads_well(
-        &mut self,
-        digest: &Digest,
-        blob: &Blob,
-        stop: &CancellationToken,
-    ) -> anyhow::Result<Option<bool>> {
-        let segments = self.setup.metadata.view()?.segments(&blob.segment_list, blob.segments)?;
-        let (mut hasher, mut read, mut unpaid) = (Hasher::new(digest.algorithm()), 0, 0);
-        for segment in &segments {
-            let key: Key = segment.key.parse().context("recorded key")?;
-            let mut pieces = match self.setup.blobs.read(&key, 0..segment.length).await {
-                Err(Error::NotFound { .. }) => return self.damaged(digest, blob),
-                pieces => pieces.with_context(|| format!("reading {key}"))?,
-            };
-            loop {
-                let piece = match pieces.try_next().await {
-                    Err(Error::NotFound { .. }) => return self.damaged(digest, blob),
-                    piece => piece.with_context(|| format!("reading {key}"))?,
-                };
-                let Some(piece) = piece else { break };
-                hasher.update(&piece);
-                read += piece.len() as u64;
-                unpaid += piece.len() as u64;
-                if unpaid >= STRIDE {
-                    self.pace.spend(unpaid);
-                    unpaid = 0;
-                    if !self.pace.wait(stop).await {
-                        return Ok(None);
-                    }
-                }
-            }
+    /// Whether a blob is damaged. One that has gone, was healed or marked meanwhile is not.
+    async fn is_damaged(&mut self, digest: &Digest, blob: &Blob, stop: &CancellationToken) -> anyhow::Result<bool> {
+        if self.reading.reads_well(digest, blob, stop).await? != Some(false) {
+            return Ok(false);
         }
-        self.pace.spend(unpaid);
-        if read == blob.size && hasher.finish() == *digest {
-            return Ok(Some(true));
-        }
-        self.damaged(digest, blob)
-    }
-
-    /// What was read is wrong: unless the blob has gone, was healed or marked meanwhile.
-    fn damaged(&self, digest: &Digest, blob: &Blob) -> anyhow::Result<Option<bool>> {
         let now = self.setup.metadata.view()?.blob_anywhere(digest)?;
-        Ok(now.filter(|now| now.segment_list == blob.segment_list && !now.suspect).map(|_| false))
+        Ok(now.is_some_and(|now| now.segment_list == blob.segment_list && !now.suspect))
     }
 
     async fn mark(&self, digest: &Digest, blob: Blob) -> anyhow::Result<u64> {
@@ -111,22 +70,22 @@ impl Worker for Rehash {
         // First: a blob that cannot be read must not hold up the others.
         self.after = Some(digest);
         let more = !stop.is_cancelled();
-        if blob.suspect || !self.pace.wait(stop).await {
+        if blob.suspect || !self.reading.wait(stop).await {
             return Ok(Report { done: 0, more });
         }
-        let first = match self.reads_well(&digest, &blob, stop).await {
-            Ok(first) => first,
+        let damaged = match self.is_damaged(&digest, &blob, stop).await {
+            Ok(damaged) => damaged,
             Err(error) => {
                 error!(oci.digest = %digest, "a blob could not be read: {error:#}");
                 return Ok(Report::default());
             }
         };
-        if first != Some(false) || stop.run_until_cancelled(sleep(APART)).await.is_none() {
+        if !damaged || stop.run_until_cancelled(sleep(APART)).await.is_none() {
             return Ok(Report { done: 0, more });
         }
-        let done = match self.reads_well(&digest, &blob, stop).await? {
-            Some(false) => self.mark(&digest, blob).await?,
-            Some(true) | None => 0,
+        let done = match self.is_damaged(&digest, &blob, stop).await? {
+            true => self.mark(&digest, blob).await?,
+            false => 0,
         };
         Ok(Report { done, more })
     }

@@ -136,6 +136,11 @@ impl Scrub {
                 Err(error) => _ = failure.get_or_insert(error),
             }
         }
+        if end.is_none()
+            && let Err(error) = self.abort_late_uploads(prefix).await
+        {
+            failure.get_or_insert(error);
+        }
         self.after = end;
         Ok(expected.len())
     }
@@ -147,7 +152,7 @@ impl Scrub {
         }
         let mut late = Vec::new();
         for key in sweep::select(view, listed)? {
-            if view.hour_is_over(key.hour())? {
+            if view.hour_is_long_over(key.hour())? {
                 late.push(key);
             }
         }
@@ -157,6 +162,23 @@ impl Scrub {
             failure.map_or(Ok(()), Err)?;
         }
         Ok(())
+    }
+
+    /// Uploads that began under a bucket after it was swept and forgotten, as those of a process that was stopped meanwhile.
+    async fn abort_late_uploads(&self, prefix: &str) -> anyhow::Result<()> {
+        let view = self.setup.metadata.view()?;
+        if !collects(&view)? {
+            return Ok(());
+        }
+        let mut late = Vec::new();
+        for upload in self.setup.blobs.uploads(prefix).await.context("listing uploads")? {
+            if view.hour_is_long_over(upload.key.hour())? {
+                late.push(upload);
+            }
+        }
+        drop(view);
+        let (_, failure) = sweep::abort_uploads(&self.setup, late).await;
+        failure.map_or(Ok(()), Err)
     }
 
     /// Asks for one object. Any error, a missing bucket too, is no answer.

@@ -6,7 +6,7 @@
 
 use super::{STEP, Setup, collects, pace::Pace};
 use crate::{
-    blobstore::{Key, Listed},
+    blobstore::{Key, Listed, Upload},
     metadata::{Command, View},
     workers::{Report, Scope, Worker},
 };
@@ -62,6 +62,31 @@ pub(super) async fn delete_strays(setup: &Setup, strays: Vec<Key>) -> (usize, Op
     (count, failure)
 }
 
+/// Aborts uploads that nobody goes on with; how many, and the first error.
+pub(super) async fn abort_uploads(setup: &Setup, uploads: Vec<Upload>) -> (usize, Option<anyhow::Error>) {
+    let (mut aborted, mut failure) = (0, None);
+    for upload in uploads {
+        match abort(setup, &upload).await.with_context(|| format!("upload of {}", upload.key)) {
+            Ok(done) => aborted += usize::from(done),
+            Err(error) => _ = failure.get_or_insert(error),
+        }
+    }
+    setup.metrics.uploads.inc_by(aborted as u64);
+    (aborted, failure)
+}
+
+async fn abort(setup: &Setup, upload: &Upload) -> anyhow::Result<bool> {
+    let object = setup.metadata.view()?.object(upload.key.as_str())?;
+    // Where an abort wins over a write that finished, it would take live bytes away. Of a key that is live only an upload
+    // without parts goes: the one whose answer was lost, before another one was begun and finished.
+    let live = matches!(object, Some(wire::Object { state: Some(State::Live(_)) }));
+    if live && !setup.blobs.has_no_parts(upload).await? {
+        return Ok(false);
+    }
+    setup.blobs.abort(upload).await?;
+    Ok(true)
+}
+
 impl Sweep {
     pub(super) fn new(setup: Setup) -> Self {
         let pace = Pace::new(setup.rate);
@@ -87,29 +112,11 @@ impl Sweep {
                 None => break,
             }
         }
-        found += self.abort_uploads(prefix).await?;
-        failure.map_or(Ok(Some(found)), Err)
-    }
-
-    async fn abort_uploads(&self, prefix: &str) -> anyhow::Result<usize> {
         let uploads = self.setup.blobs.uploads(prefix).await.context("listing uploads")?;
-        let view = self.setup.metadata.view()?;
-        let (mut aborted, mut failure) = (0, None);
-        for upload in uploads {
-            let object = view.object(upload.key.as_str())?;
-            // Where an abort wins over a write that finished, it would take live bytes away.
-            if matches!(object, Some(wire::Object { state: Some(State::Live(_)) })) {
-                continue;
-            }
-            match self.setup.blobs.abort(&upload).await.with_context(|| format!("aborting {}", upload.key)) {
-                Ok(()) => {
-                    self.setup.metrics.uploads.inc();
-                    aborted += 1;
-                }
-                Err(error) => _ = failure.get_or_insert(error),
-            }
-        }
-        failure.map_or(Ok(aborted), Err)
+        let (aborted, failed) = abort_uploads(&self.setup, uploads).await;
+        found += aborted;
+        failure = failure.or(failed);
+        failure.map_or(Ok(Some(found)), Err)
     }
 
     /// Whether the bucket was found clean.

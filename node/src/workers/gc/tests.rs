@@ -265,6 +265,49 @@ async fn the_walk_deletes_what_came_after_its_hour_was_swept_and_nothing_else() 
     assert_eq!(world.keys(), expected);
 }
 
+/// A state that was put back to an older copy knows nothing of what was pushed since.
+#[tokio::test]
+async fn the_walk_leaves_time_to_notice_that_the_state_is_an_older_one() {
+    let mut world = World::new().await;
+    let writer = world.store.writer(Key::new("c", "i", 3, "later", "boot", 1).unwrap()).await.unwrap();
+    writer.finish().await.unwrap();
+    std::mem::forget(world.store.writer(Key::new("c", "i", 3, "later", "boot", 2).unwrap()).await.unwrap());
+    let (mut kept, mut gone) = (0, 0);
+    for _ in 0..60 {
+        world.advance(HOUR);
+        passes(&mut world.workers.scrub).await;
+        let hour = world.view().cluster().unwrap().hour;
+        match (world.keys().len(), world.store.uploads("c/i/").await.unwrap().len()) {
+            (1, 1) if hour <= 3 + 49 => kept += 1,
+            (0, 0) if hour > 3 + 49 => gone += 1,
+            left => panic!("{left:?} in bucket {hour}"),
+        }
+    }
+    assert!(kept > 48 && gone > 5, "{kept} {gone}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspect_blob_whose_object_came_back_is_whole_again() {
+    let mut world = World::new().await;
+    let (lost, kept) = (world.push("lost").await, world.push("kept").await);
+    world.put_manifest("v1", &[lost, kept]);
+    let key = world.key_of(&lost);
+    world.store.memory.delete(vec![key.clone()]).await;
+    passes(&mut world.workers.scrub).await;
+    tokio::time::advance(Duration::from_secs(61)).await;
+    assert_eq!(passes(&mut world.workers.scrub).await, 1);
+    let mut heal = heal::Heal::new(world.setup.clone());
+    assert_eq!(passes(&mut heal).await, 0);
+    for (bytes, healed) in [("lots", 0), ("lost", 1)] {
+        world.store.memory.delete(vec![key.clone()]).await;
+        let mut writer = world.store.writer(key.clone()).await.unwrap();
+        writer.write(bytes.into()).await.unwrap();
+        writer.finish().await.unwrap();
+        assert_eq!(passes(&mut heal).await, healed, "{bytes}");
+        assert_eq!(world.is_suspect(&lost), healed == 0);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_walk_comes_round_to_what_was_before_its_beginning() {
     // It begins anywhere: wherever that is, all objects are seen.

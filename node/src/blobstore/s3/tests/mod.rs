@@ -192,6 +192,10 @@ async fn uploads_that_were_left_are_listed_and_aborted(store: &S3) {
     let found = store.uploads("contract/i1/7/").await.unwrap();
     assert_eq!(found.iter().map(|upload| &upload.key).collect::<Vec<_>>(), [&key]);
     assert_eq!(store.uploads("contract/i1/8/").await.unwrap(), []);
+    assert!(store.has_no_parts(&found[0]).await.unwrap());
+    let part = store.0.client.upload_part().bucket(&store.0.config.bucket).key(store.0.path(&key)).part_number(1);
+    part.upload_id(&found[0].id).body(Bytes::from_static(b"part").into()).send().await.unwrap();
+    assert!(!store.has_no_parts(&found[0]).await.unwrap());
     store.abort(&found[0]).await.unwrap();
     assert_eq!(store.uploads("contract/i1/7/").await.unwrap(), []);
 }
@@ -210,7 +214,7 @@ async fn a_service_in_this_process_lists_and_aborts_uploads() {
     uploads_that_were_left_are_listed_and_aborted(&store).await;
     server.seen();
     assert!(store.hazards().await.is_err(), "a store that does not tell");
-    assert_eq!(server.seen().len(), 1);
+    assert_eq!(server.seen().len(), 2, "neither its life cycle rules nor its versions");
 }
 
 #[tokio::test]

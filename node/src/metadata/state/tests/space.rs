@@ -11,6 +11,7 @@ mod manifests;
 mod repositories;
 mod sessions;
 mod sweeps;
+mod trash;
 
 use super::super::apply::apply_broken;
 use super::super::mutant::Mutant;
@@ -278,7 +279,7 @@ macro_rules! goals {
         }
     };
 }
-goals!("push", "expiry", "reclaim", "swap", "late write swept", "cycle gone", "drained", "retry");
+goals!("push", "expiry", "reclaim", "swap", "late write swept", "cycle gone", "drained", "put back", "retry");
 
 impl<S: Scene> Model for Space<S> {
     type State = World;
@@ -342,6 +343,7 @@ impl<S: Scene> Model for Space<S> {
             Property::always("S10", |_, world: &World| !world.broken.contains("S10")),
             Property::always("total", |_, world: &World| !world.broken.contains("total")),
             Property::always("L3", |_, world: &World| world.metadata("L3")),
+            Property::always("undelete", |_, world: &World| !world.broken.contains("undelete")),
         ];
         properties.extend(S::GOALS.iter().map(|name| goal(name)));
         properties
@@ -404,6 +406,11 @@ fn a_deleted_repository_takes_only_what_was_in_it() {
 }
 
 #[test]
+fn what_was_deleted_comes_back_whole() {
+    holds(trash::Trash);
+}
+
+#[test]
 fn every_mutant_dies_by_a_named_invariant() {
     dies(links::Links, Mutant::CollectReferenced, "S2");
     dies(links::Links, Mutant::RenewLate, "S7");
@@ -425,6 +432,8 @@ fn every_mutant_dies_by_a_named_invariant() {
     dies(manifests::Manifests, Mutant::SweepHeld, "S2");
     dies(manifests::Manifests, Mutant::RenewLate, "S7");
     dies(repositories::Repositories, Mutant::DrainOnce, "S2");
+    dies(trash::Trash, Mutant::LoseOnce, "undelete");
+    dies(trash::Trash, Mutant::ReturnNotInPause, "undelete");
 }
 
 // ---------------------------------------------------------------- commands of the scenes

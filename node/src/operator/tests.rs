@@ -239,7 +239,7 @@ async fn an_object_is_followed_to_its_end() {
     assert!(why.blob.is_none() && why.places.is_empty(), "{why:?}");
     let gone = &why.condemned[0];
     assert_eq!((gone.bytes, gone.age_ms, gone.left_ms), (4, 10_000, 20_000));
-    assert_eq!(gone.objects, [object.clone()]);
+    assert_eq!(gone.objects, std::slice::from_ref(&object));
     assert!(!why.paused && !why.more);
     // A push brings objects of its own.
     assert_eq!(world.push(b"dead").await, dead);

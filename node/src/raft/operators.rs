@@ -30,7 +30,7 @@ impl Operator for Peer {
     async fn call(&self, request: Request<OperatorRequest>) -> Result<Response<OperatorResponse>, Status> {
         let answerer = admit(&self.0)?;
         let from = request.remote_addr().map(|address| address.ip());
-        let certificate = request.peer_certs().and_then(|chain| chain.first().map(|own| Sha256::digest(own)));
+        let certificate = request.peer_certs().and_then(|chain| chain.first().map(Sha256::digest));
         let certificate = certificate.ok_or_else(|| Status::unauthenticated("the client shows no certificate"))?;
         let OperatorRequest { method, target } = request.into_inner();
         let (status, json) = answerer(Call { method, target, from, certificate: hex::encode(certificate) }).await;

@@ -71,7 +71,7 @@ impl Rates {
     pub fn some() -> Self {
         let often = |fault: &Fault| match fault {
             // Of uploads in parts there are few.
-            Fault::ErrorInside | Fault::UploadGone => 250,
+            Fault::ErrorInside | Fault::UploadGone => 400,
             Fault::PartialDelete => 200,
             _ => 15,
         };

@@ -57,6 +57,7 @@ impl Operation {
                 | Self::CopyObject
                 | Self::UploadPart
                 | Self::UploadPartCopy
+                | Self::CreateMultipartUpload
                 | Self::CompleteMultipartUpload
                 | Self::AbortMultipartUpload
                 | Self::DeleteObject

@@ -262,11 +262,13 @@ async fn a_verification_ends_with_its_node() {
     cluster.client().push_image("team/app", "v1", "long").await.unwrap();
     let mut verify = Command::new(operator());
     verify.args(["verify", "--hash", "--rate", "1", "--data"]).arg(&cluster.nodes[0].data);
-    let verify = tokio::spawn(async move { output(&mut verify, LIMIT).await });
-    until_it_reads(&cluster.nodes[0]).await;
-    // Fails if it takes a minute.
-    cluster.nodes[0].stop().await.unwrap();
-    let ended = verify.await.unwrap().unwrap();
+    let stop = async {
+        until_it_reads(&cluster.nodes[0]).await;
+        // Fails if it takes a minute.
+        cluster.nodes[0].stop().await.unwrap();
+    };
+    let (ended, ()) = tokio::join!(output(&mut verify, LIMIT), stop);
+    let ended = ended.unwrap();
     assert_eq!(ended.status.code(), Some(2), "{}", String::from_utf8_lossy(&ended.stderr));
     assert!(cluster.nodes[0].log_text().contains("the verification ended early: the node stops"));
 }

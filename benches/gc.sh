@@ -16,8 +16,8 @@
 # Environment: BIN (target/release), the folder of flotilla and flotillactl; TOOLS (BIN), that of seed and loadgen; TMPDIR.
 #
 # Live blobs are written by `seed`, through the state machine. Of their objects only the first 10,000, in the order of keys,
-# are in the store: none but the scrub reads objects of live blobs, it begins with those, at 1,000 a minute, and a run is
-# over before it comes to the others; a run in which it missed one fails. Dead blobs of cost and theirs are pushed.
+# are in the store: none but the scrub reads objects of live blobs, and here it waits longer than a run takes; a run in which
+# it missed one fails. Dead blobs of cost and theirs are pushed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -89,7 +89,7 @@ version: 0.1
 log: {level: info, formatter: json}
 http: {addr: "127.0.0.1:$port", debug: {addr: "$ops"}}
 cluster: {name: bench, datadir: $data/node, addr: "127.0.0.1:$cluster", advertise: "127.0.0.1:$cluster", peers: ["127.0.0.1:$cluster"], bootstrapexpect: 1}
-gc: {$gc}
+gc: {scrub: 1, recount: off, $gc}
 YAML
     if [ -n "$s3" ]; then
       cat <<YAML

@@ -53,7 +53,7 @@ impl Registry {
     ) -> Result<(), Error> {
         let began = Instant::now();
         let mut touched = began;
-        let mut seen = began; // whoever made `session` passed a barrier just before
+        let mut seen = session.looked_up; // bytes may have been read back since
         while let Some(bytes) = self.next(body).await? {
             received.length += bytes.len() as u64;
             if let Some(expected) = expected.filter(|expected| received.length > *expected) {

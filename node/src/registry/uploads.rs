@@ -75,6 +75,8 @@ pub(super) struct Session {
     pub(super) id: Uuid,
     pub(super) record: wire::Session,
     pub(super) store: wire::Store,
+    /// When it was looked up, right after a barrier.
+    pub(super) looked_up: Instant,
 }
 
 impl Session {
@@ -327,7 +329,7 @@ impl Registry {
             }
             let store = view.cluster()?.store;
             let store = store.ok_or_else(|| Error::Internal("the cluster has no blob store yet".into()))?;
-            return Ok(Found::Open(Session { id, record, store }));
+            return Ok(Found::Open(Session { id, record, store, looked_up: Instant::now() }));
         }
         let ended = view.ended(id.as_bytes())?.filter(|ended| ended.repository == name.as_str());
         Ok(ended.as_ref().and_then(committed).map_or(Found::Unknown, Found::Committed))

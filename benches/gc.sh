@@ -4,14 +4,14 @@
 #   benches/gc.sh [cost|load|theirs] [--quick] [--check] [--s3] [--dead N] [--live "N N ..."] [--pairs N]
 #
 # cost    DEAD blobs (2,000) that nothing names go beside 10,000 and beside 1,000,000 live ones: log entries, requests to the
-#         store, CPU time, blobs a second. About seven minutes, most of it to write the million.
+#         store, CPU time, blobs a second. About fifteen minutes.
 # load    the same load with collection at its default rate and without, in turns: latency, in five pairs. Four minutes.
 # theirs  the same data under Debian's docker-registry and its `garbage-collect`, beside ours. Four minutes.
 #
 # --check  fails if a limit is broken. cost: entries and delete requests of the last row within 5 % of the first, CPU at most
 #          1.6x, at most 0.01 entries and 0.01 delete requests for each dead blob, 2,000 blobs a second on a directory.
 #          load: p50 at most 1.1x, p99 at most 1.5x, by medians.
-# --quick  cost: 2,000 and 20,000 live; load: three short pairs. For CI: limits on times have room for a busy machine.
+# --quick  cost: 2,000 and 20,000 live, fewer rounds; load: three short pairs. For CI: limits on times have room for a busy machine.
 # --s3     on a Garage of its own (GARAGE names it), else on a directory. Not for load.
 # Environment: BIN (target/release), the folder of flotilla and flotillactl; TOOLS (BIN), that of seed and loadgen; TMPDIR.
 #
@@ -21,11 +21,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-what=cost quick='' check='' s3='' dead=2000 lives='' pairs=5 rounds=3
+what=cost quick='' check='' s3='' dead=2000 lives='' pairs=5
 while [ $# -gt 0 ]; do
   case $1 in
     cost | load | theirs) what=$1 ;;
-    --quick) quick=1 pairs=3 rounds=2 ;;
+    --quick) quick=1 pairs=3 ;;
     --check) check=1 ;;
     --s3) s3=1 ;;
     --dead) dead=$2; shift ;;
@@ -39,7 +39,7 @@ done
 [ -n "${BIN:-}" ] || cargo build --release --locked --workspace >&2
 bin=${BIN:-${CARGO_TARGET_DIR:-target}/release}
 tools=${TOOLS:-$bin}
-for tool in jq curl; do
+for tool in jq curl python3; do
   command -v $tool >/dev/null || { echo "gc.sh: $tool is not installed; nothing measured" >&2; exit 3; }
 done
 
@@ -139,19 +139,20 @@ figures() {
     /^flotilla_gc_hours_swept_total/ {entries -= $NF}
     /^flotilla_blobstore_(operation_seconds_count|retries_total)/ {
       if (/operation="delete"/) deletes += $NF; else if (/operation="list"/) lists += $NF; else others += $NF }
-    END {printf "%d %d %d %d %d\n", entries, deletes, lists, others, cpu}'
+    END {printf "%d %d %d %d %.1f\n", entries, deletes, lists, others, cpu}'
 }
-cpu_ms() { sed 's/.*) //' "/proc/$pid/stat" | awk '{print ($12 + $13) * 10}'; }
+# The clock of the process, to a nanosecond: /proc counts in ticks of 10 ms.
+cpu_ms() { python3 -c 'import sys, time; print(time.clock_gettime((~int(sys.argv[1]) << 3) | 2) * 1000)' "$pid"; }
 
 # less A B: B - A, field by field.
-less() { paste <(tr ' ' '\n' <<<"$1") <(tr ' ' '\n' <<<"$2") | awk '{printf "%s%d", sep, $2 - $1; sep = " "}'; }
+less() { paste <(tr ' ' '\n' <<<"$1") <(tr ' ' '\n' <<<"$2") | awk '{printf "%s%.7g", sep, $2 - $1; sep = " "}'; }
 median() { sort -n | awk '{row[NR] = $1} END {print (row[int((NR + 1) / 2)] + row[int(NR / 2) + 1]) / 2}'; }
 
 # Delays that let a bench wait: the tick of the clock is half a second.
 short='unsafedelays: true, grace: 12s, promise: 10s, deletedelay: 100ms, sweepdelay: 30s, rate: 100000, breaker: off'
 
-# backlog: pauses, pushes DEAD blobs that nothing names and waits until all of them are due; IDLE is what SECONDS of looking
-# at the paused node cost meanwhile.
+# backlog LOOK: pauses, pushes DEAD blobs that nothing names and waits until all of them are due; IDLE is what idle_ms of
+# looking at the paused node every LOOK seconds cost meanwhile.
 backlog() {
   local before began
   flotillactl gc pause 'a bench'
@@ -159,15 +160,15 @@ backlog() {
   "$tools/loadgen" run --scenario push --url "$url" --size 4096 --concurrency 8 --count $((dead - 8)) --seconds 300 --warmup 0 \
     >"$work/push.json"
   before=$(figures) began=$(now)
-  while [ $(($(now) - began)) -lt 15000000000 ]; do deleted >/dev/null; sleep 0.05; done
+  while [ $(($(now) - began)) -lt 15000000000 ]; do deleted >/dev/null; sleep "$1"; done
   idle_ms=$((($(now) - began) / 1000000))
   idle=$(less "$before" "$(figures)")
   until [ "$(due)" -ge "$dead" ]; do sleep 0.2; done
   [ "$(due)" = "$dead" ] || fail "$(due) blobs are due, not $dead"
 }
 
-# collect: resumes, and returns when the last object is gone. TOOK is the time since then, DELETING that since the first request
-# to delete began, both in ms: too long by a look rather than too short.
+# collect LOOK: resumes, and returns when the last object is gone, looking every LOOK seconds. TOOK is the time since then,
+# DELETING that since the first request to delete began, both in ms: too long by a look rather than too short.
 collect() {
   local began count before=0 first='' looked at
   count=$(deleted)
@@ -182,7 +183,7 @@ collect() {
     fi
     [ "$at" -lt "$dead" ] || break
     [ $((looked - began)) -lt 120000000000 ] || fail "only $at of $dead objects were deleted in two minutes"
-    sleep 0.05
+    sleep "$1"
   done
   looked=$(now)
   took=$(((looked - began) / 1000000)) deleting=$(((looked - first) / 1000000))

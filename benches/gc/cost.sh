@@ -1,32 +1,37 @@
 # shellcheck shell=bash disable=SC2154 # part of gc.sh
 # Collection is paused until the dead are due, so that a window holds nothing else; rounds on one node, and their medians.
-lives=${lives:-10000 1000000}
-[ -z "$quick" ] || lives='2000 20000'
+# Looks cost CPU time, more than collection does: rounds that look often give times, those that look seldom CPU time.
+lives=${lives:-10000 1000000} often=0.05 seldom=1
+looks="$often $often $often $seldom $seldom $seldom $seldom $seldom"
+[ -z "$quick" ] || lives='2000 20000' looks="$often $seldom $seldom"
 
 rows=()
 for live in $lives; do
   found "live$live" "$short" --live "$live"
-  for round in $(seq "$rounds"); do
-    backlog
+  round=0
+  for look in $looks; do
+    round=$((round + 1))
+    backlog "$look"
     delete_base=0 delete_base=$(delete_ns)
     before=$(figures)
-    collect
+    collect "$look"
     # shellcheck disable=SC2046 # one word a column
     set -- $(less "$before" "$(figures)")
     # The entry that resumes is not one of collection.
-    entries=$(($1 - 1)) cpu=$(($5 - ${idle##* } * took / idle_ms))
-    say "$live live, round $round: $dead dead, $entries entries, $2 deletes, $3 lists, $4 others, $cpu ms of CPU," \
-      "$took ms in all, $deleting ms of deletes; idle: $idle in $idle_ms ms"
-    echo "$entries $2 $4 $cpu $deleting $took" >>"$work/rounds$live"
+    entries=$(($1 - 1)) cpu=$(awk "BEGIN {printf \"%.1f\", $5 - ${idle##* } * $took / $idle_ms}")
+    say "$live live, round $round, looks every $look s: $dead dead, $entries entries, $2 deletes, $3 lists, $4 others," \
+      "$cpu ms of CPU, $took ms in all, $deleting ms of deletes; idle: $idle in $idle_ms ms"
+    echo "$look $entries $2 $4 $cpu $deleting $took" >>"$work/rounds$live"
   done
-  column() { cut -d' ' -f"$1" "$work/rounds$live" | median; }
+  # column N [LOOK]: the median of a column, of all rounds or of those that looked so often.
+  column() { awk -v column="$1" -v look="${2:-}" 'look == "" || $1 == look {print $column}' "$work/rounds$live" | median; }
   # The sweep of the hours in which the dead were pushed.
   before=$(figures) hours=$(metric flotilla_gc_hours_swept_total)
   until [ "$("$bin/flotillactl" gc status --json --data "$data/node" | jq '[.queues[] | select(.name == "hours") | .waiting] | add')" = 0 ]; do sleep 0.5; done
   # shellcheck disable=SC2046
   set -- $(less "$before" "$(figures)")
   hours=$(($(metric flotilla_gc_hours_swept_total) - hours))
-  rows+=("$live $dead $(column 1) $(column 2) $(column 3) $(column 4) $(column 5) $(column 6) $3 $hours")
+  rows+=("$live $dead $(column 2) $(column 3) $(column 4) $(column 5 $seldom) $(column 6 $often) $(column 7 $often) $3 $hours")
   gone
 done
 

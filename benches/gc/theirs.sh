@@ -56,13 +56,13 @@ YAML
   rm -rf "$root"
 
   found "ours$live" "$short" --live "$live"
-  backlog
+  backlog 0.05
   peak_reset
   pushing
   delete_base=0 delete_base=$(delete_ns)
   before=$(cpu_ms)
-  collect
-  cpu=$(($(cpu_ms) - before))
+  collect 0.05
+  cpu=$(less "$before" "$(cpu_ms)")
   pushes_end
   awk -v took="$took" -v cpu="$cpu" -v live="$live" -v dead="$dead" -v peak="$(peak_mib)" -v answers="$answers" \
     'BEGIN {printf "| ours | %d | %d | %.1f | %.1f | %d | %s |\n", live, dead, took / 1000, cpu / 1000, peak, answers}'

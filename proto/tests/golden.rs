@@ -30,10 +30,6 @@ fn segment() -> wire::Segment {
     wire::Segment { key: "c/i/1/ab/session-boot-0".to_owned(), length: 1 << 33 }
 }
 
-fn annotations() -> Vec<wire::Annotation> {
-    vec![wire::Annotation { key: "k".to_owned(), value: "v".to_owned() }]
-}
-
 fn delays() -> wire::GcDelays {
     wire::GcDelays {
         grace_ms: 86_400_000,
@@ -105,7 +101,6 @@ fn commands() -> Vec<(&'static str, Command)> {
             children: vec![digest(7)],
             subject: Some(digest(8)),
             artifact_type: Some("a".to_owned()),
-            annotations: annotations(),
             tags: vec!["v1".to_owned()],
             expect: expect(Expect::Absent(true)),
             allow_missing_children: true,
@@ -372,7 +367,6 @@ fn records_keep_their_bytes() {
         children: vec![digest(7)],
         subject: Some(digest(8)),
         artifact_type: Some("a".to_owned()),
-        annotations: annotations(),
         tags: 1,
         created_wall: 2,
         waits: None,

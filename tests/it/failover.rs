@@ -113,6 +113,36 @@ async fn writes_resume_within_two_seconds_of_losing_the_leader() {
     cluster.wait_equal_hash().await;
 }
 
+/// How often all other nodes together may dial one that is away: heartbeats every 100 ms, appends after a pause of theirs.
+const DIALS_PER_SECOND_MAX: usize = 60;
+
+#[tokio::test]
+async fn a_node_that_is_away_is_dialled_now_and_then() {
+    const LOOK: Duration = Duration::from_secs(5);
+    let mut cluster = Cluster::builder().start().await.unwrap();
+    let leader = cluster.leader().await;
+    let away = (leader + 1) % 3;
+    cluster.nodes[away].kill();
+    // Takes every connection and closes it at once.
+    let door = tokio::net::TcpListener::bind(&cluster.nodes[away].cluster).await.unwrap();
+    // Entries wait for it, so appends are tried too.
+    cluster.nodes[leader].client().push_image("team/app", "v1", "first").await.unwrap();
+    let mut dials = 0;
+    let counting = async {
+        loop {
+            drop(door.accept().await.unwrap());
+            dials += 1;
+        }
+    };
+    tokio::time::timeout(LOOK, counting).await.expect_err("it counts until the time is over");
+    println!("{dials} connections in {LOOK:?} to a node that is away");
+    assert!(dials > 0, "nobody looks for the node");
+    assert!(dials <= DIALS_PER_SECOND_MAX * LOOK.as_secs() as usize, "{dials} connections in {LOOK:?}");
+    drop(door);
+    cluster.restart(away).await.unwrap();
+    cluster.wait_equal_hash().await;
+}
+
 #[tokio::test]
 async fn what_was_acknowledged_survives_kill_9_of_all_nodes() {
     let mut cluster = Cluster::builder().start().await.unwrap();

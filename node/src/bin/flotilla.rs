@@ -141,8 +141,13 @@ async fn garbage_collect(file: Option<&Path>, collect: Collect, quiet: bool) -> 
         Err(mistakes) => return refused(&mistakes),
     };
     match command::garbage_collect(&config, collect).await {
-        Ok(_) if quiet => ExitCode::SUCCESS,
-        Ok(collected) => print(&command::report(&collected)),
+        Ok(collected) => {
+            let printed = if quiet { ExitCode::SUCCESS } else { print(&command::report(&collected)) };
+            match collected.breaker {
+                Some(reason) => failed(&anyhow::anyhow!("collection is paused now, by the breaker: {reason}")),
+                None => printed,
+            }
+        }
         Err(error) => failed(&error),
     }
 }

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::Range,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -21,6 +21,8 @@ struct Objects {
     /// Writes that run, or were left.
     uploads: BTreeMap<u64, Key>,
     uploads_begun: u64,
+    /// Keys that cannot be looked at.
+    refused: BTreeSet<Key>,
     marker: Option<Bytes>,
 }
 
@@ -33,6 +35,11 @@ impl Memory {
     /// All keys, in order.
     pub fn keys(&self) -> Vec<Key> {
         self.lock().objects.keys().cloned().collect()
+    }
+
+    /// From now on these, and no others, cannot be looked at.
+    pub fn refuse(&self, keys: impl IntoIterator<Item = Key>) {
+        self.lock().refused = keys.into_iter().collect();
     }
 
     fn lock(&self) -> MutexGuard<'_, Objects> {
@@ -69,7 +76,11 @@ impl BlobStore for Memory {
     }
 
     async fn length(&self, key: &Key) -> Result<Option<u64>, Error> {
-        Ok(self.lock().objects.get(key).map(|object| object.len() as u64))
+        let held = self.lock();
+        match held.refused.contains(key) {
+            true => Err(Error::Refused { context: "403".into(), source: None }),
+            false => Ok(held.objects.get(key).map(|object| object.len() as u64)),
+        }
     }
 
     async fn delete(&self, keys: Vec<Key>) -> Vec<Deleted> {

@@ -154,7 +154,10 @@ pub(super) const KEYS: &[Key] = &[
     honoured("limits.requests", "requests at once; more are answered 503; default `4096`"),
     honoured("limits.bodyprogress", "a client that sends or takes less than 1 KiB in it is given up; default `60s`"),
     honoured("gc.grace", "what nothing references, and what was deleted, stays this long; default `24h`"),
-    honoured("gc.promise", "what a client is told exists stays this long; less than `grace`; default `12h`"),
+    honoured(
+        "gc.promise",
+        "what a client is told exists stays this long; less than `grace` by more than 4 h; default `12h`",
+    ),
     honoured("gc.deletedelay", "between the end of a blob and that of its objects in the store; default `24h`"),
     honoured("gc.sweepdelay", "between an hour's last upload and the search for what it left; default `48h`"),
     honoured("gc.deleteuntagged", "manifests without a tag go after it, if nothing holds them; default: they stay"),

@@ -378,9 +378,11 @@ fn delays_of_collection_must_leave_room_for_readers_and_late_writes() {
         Ok(_) => Vec::new(),
         Err(mistakes) => mistakes.0.into_iter().map(|mistake| mistake.key).collect(),
     };
-    let cases: [(&str, &[&str]); 12] = [
+    let cases: [(&str, &[&str]); 14] = [
         ("{grace: 12h}", &["gc.promise"]),
         ("{grace: 12h, unsafedelays: true}", &["gc.promise"]),
+        ("{promise: 20h}", &["gc.promise"]),
+        ("{promise: 19h59m}", &[]),
         ("{promise: 0s}", &["gc.promise"]),
         ("{deletedelay: 23h}", &["gc.deletedelay"]),
         ("{sweepdelay: 44h}", &["gc.sweepdelay"]),
@@ -397,7 +399,7 @@ fn delays_of_collection_must_leave_room_for_readers_and_late_writes() {
     }
     let tests = gc("{grace: 30s, promise: 20s, deletedelay: 5s, sweepdelay: 5s, unsafedelays: true}").unwrap();
     let warned: Vec<_> = tests.notices.iter().map(|notice| notice.key.as_str()).collect();
-    assert_eq!(warned, ["gc.deletedelay", "gc.sweepdelay"]);
+    assert_eq!(warned, ["gc.promise", "gc.deletedelay", "gc.sweepdelay"]);
     assert_eq!(tests.config.gc.tick(), Duration::from_millis(2_500));
     let breaker = |text: &str| gc(&format!("{{breaker: {text}}}")).map(|loaded| loaded.config.gc).unwrap();
     assert_eq!((breaker("5%").breaker_permille, breaker("5%").breaker_floor), (50, 0));

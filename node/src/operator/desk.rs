@@ -1,4 +1,5 @@
 use super::Refused;
+use crate::blobstore::Key;
 use crate::metadata::{Command, MetadataStore, Outcome};
 use anyhow::{Context, bail};
 use flotilla_proto::admin::{Collect, Collected, Collection, Delays, Deleted, Undeleted, Why};
@@ -95,7 +96,9 @@ impl Desk {
                 break;
             }
         }
-        (all.lists, all.list_bytes) = self.start_deletes().await?;
+        let (lists, list_bytes, more_lists) = self.start_deletes().await?;
+        (all.lists, all.list_bytes) = (lists, list_bytes);
+        all.more |= more_lists;
         let view = self.metadata.view()?;
         all.marked = view.cluster()?.blobs;
         let (_, gc) = view.gc()?;
@@ -158,8 +161,9 @@ impl Desk {
         Ok(round)
     }
 
-    /// Lets the deleters have what may go, for at most as long as an operator waits. How many lists, and their bytes.
-    async fn start_deletes(&self) -> anyhow::Result<(u64, u64)> {
+    /// Lets the deleters have what may go, for at most as long as an operator waits. How many lists, their bytes, and whether
+    /// more are due than were counted.
+    async fn start_deletes(&self) -> anyhow::Result<(u64, u64, bool)> {
         let (before, bytes_before, _) = self.metadata.view()?.due_lists()?;
         let until = Instant::now() + PATIENCE;
         let command = Command::StartDelete(wire::StartDelete { limit: START_DELETE_MAX });
@@ -170,8 +174,8 @@ impl Desk {
                 other => bail!("StartDelete answered {other:?}"),
             }
         }
-        let (after, bytes_after, _) = self.metadata.view()?.due_lists()?;
-        Ok((before.saturating_sub(after), bytes_before.saturating_sub(bytes_after)))
+        let (after, bytes_after, more) = self.metadata.view()?.due_lists()?;
+        Ok((before.saturating_sub(after), bytes_before.saturating_sub(bytes_after), more))
     }
 
     /// Pauses collection, or lets it go on and admits what the breaker held back.
@@ -204,6 +208,11 @@ impl Desk {
             }
             if name.is_some() || !what.contains('/') {
                 bail!(Refused(format!("{what:?} is neither a digest nor a key of the store")));
+            }
+            if what.parse::<Key>().is_err() {
+                bail!(Refused(format!(
+                    "{what:?} is no key as Flotilla writes them: leave out the root directory, in a bucket too"
+                )));
             }
             let object = Some(view.why_object(&what)?);
             Ok(Why { asked: what, object, ..Why::default() })

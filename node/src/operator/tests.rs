@@ -220,6 +220,8 @@ async fn why_names_everything_that_holds_a_blob_and_a_manifest() {
     let elsewhere = world.desk.why(Some("team/app2"), &index.to_string()).await.unwrap();
     assert!(elsewhere.places.is_empty());
     refused(world.desk.why(None, "latest").await);
+    // A key of the bucket is that after its root directory: without that, no answer would be better than "unknown".
+    refused(world.desk.why(None, &format!("root/{object}")).await);
 }
 
 #[tokio::test]
@@ -378,6 +380,37 @@ async fn a_missing_object_is_told_unless_it_is_known_as_suspect() {
     world.metadata.apply(Command::MarkSuspect(mark)).unwrap();
     let seen = verified(&world, false).await;
     assert!(seen.is_clean() && seen.suspects == 1, "{seen:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blob_that_cannot_be_read_is_told_and_does_not_end_the_run() {
+    let world = World::new();
+    let blobs = [world.push(b"one").await, world.push(b"two").await, world.push(b"three").await];
+    let why = world.desk.why(None, &blobs[0].to_string()).await.unwrap();
+    world.store.refuse([why.blob.unwrap().objects[0].parse().unwrap()]);
+    let seen = verified(&world, false).await;
+    assert_eq!((seen.blobs, seen.keys, seen.phase.as_str(), &seen.error), (3, 3, "done", &None), "{seen:?}");
+    let told = format!("S1: {} cannot be read: ", blobs[0]);
+    assert!(seen.differences.len() == 1 && seen.differences[0].starts_with(&told), "{seen:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_cannot_be_read_ends_the_run() {
+    let world = World::new();
+    for n in 0..150_u32 {
+        world.push(n.to_string().leak().as_bytes()).await;
+    }
+    world.store.refuse(world.store.keys());
+    let seen = verified(&world, false).await;
+    assert_eq!((seen.differences.len(), seen.phase.as_str()), (100, "blobs"), "{seen:?}");
+    assert!(seen.error.is_some_and(|error| error.contains("too many blobs")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn runs_are_told_apart() {
+    let world = World::new();
+    let (one, other) = (verified(&world, false).await, verified(&world, false).await);
+    assert!(one.run != other.run && !one.run.is_empty(), "{one:?} {other:?}");
 }
 
 #[tokio::test(start_paused = true)]

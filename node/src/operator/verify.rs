@@ -24,6 +24,8 @@ const PAGE: usize = 200;
 const LOOKS: usize = 8;
 /// What is looked at again, or told, at most.
 const DIFFERENCES_MAX: usize = 1_000;
+/// Blobs that cannot be looked at, after which it is the store that does not work.
+const UNREADABLE_MAX: usize = 100;
 /// Longest wait for a barrier.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Between the first and the second look: requests that were under way have ended by then, or been recorded.
@@ -59,7 +61,8 @@ impl Verifier {
         if seen.running {
             return Err(Refused("a verification runs already".to_owned()));
         }
-        *seen = Verification { running: true, hash, phase: "metadata".to_owned(), ..Verification::default() };
+        let id = format!("{:016x}", rand::random::<u64>());
+        *seen = Verification { run: id, running: true, hash, phase: "metadata".to_owned(), ..Verification::default() };
         let begun = seen.clone();
         drop(seen);
         let (run, draining) = (self.run.clone(), self.lifecycle.draining().clone());
@@ -165,10 +168,14 @@ impl Run {
         let view = self.metadata.view()?;
         self.seen().blobs_all = view.cluster()?.blobs;
         // One view is consistent: what does not hold in it did not hold then.
-        let stop = stop.clone();
-        let look = move || violations(&Until { tables: view.tables(), stop });
-        let found = tokio::task::spawn_blocking(look).await.context("metadata")??;
-        found.into_iter().for_each(|violation| self.differs(violation));
+        let until = stop.clone();
+        let look = move || violations(&Until { tables: view.tables(), stop: until });
+        match tokio::task::spawn_blocking(look).await.context("metadata")? {
+            Ok(found) => found.into_iter().for_each(|violation| self.differs(violation)),
+            Err(error) if stop.is_cancelled() => return Err(error.into()),
+            // A record that is no record is as bad as a wrong one.
+            Err(error) => self.differs(format!("unreadable: {:#}", anyhow::Error::new(error))),
+        }
 
         self.seen().phase = "blobs".to_owned();
         self.blobs(reading).await?;
@@ -179,7 +186,7 @@ impl Run {
 
     /// S1: the segments of every blob are in the store and have their lengths; if they are read, they have its digest.
     async fn blobs(&self, reading: Option<&Reading>) -> anyhow::Result<()> {
-        let mut after: Option<Digest> = None;
+        let (mut after, mut unreadable): (Option<Digest>, _) = (None, 0);
         loop {
             let page = self.metadata.view()?.blobs(after.as_ref(), PAGE)?;
             let Some((last, _)) = page.last() else { return Ok(()) };
@@ -195,23 +202,40 @@ impl Run {
                 }
             }
             drop(looks);
-            self.look_again(&doubtful, reading).await?;
+            unreadable += self.look_again(&doubtful, reading, UNREADABLE_MAX - unreadable).await?;
         }
     }
 
-    async fn look_again(&self, doubtful: &[Digest], reading: Option<&Reading>) -> anyhow::Result<()> {
+    /// Tells what is wrong with blobs by a second look, too. How many could not be looked at: fewer than `unreadable_max`, or it
+    /// fails.
+    async fn look_again(
+        &self,
+        doubtful: &[Digest],
+        reading: Option<&Reading>,
+        unreadable_max: usize,
+    ) -> anyhow::Result<usize> {
+        let mut unreadable = 0;
         if doubtful.is_empty() {
-            return Ok(());
+            return Ok(unreadable);
         }
         sleep(PAUSE).await;
         self.barrier().await?;
         for digest in doubtful {
             let Some(blob) = self.metadata.view()?.blob_anywhere(digest)? else { continue };
-            if let Some(difference) = self.blob(digest, &blob, reading).await? {
-                self.differs(difference);
+            match self.blob(digest, &blob, reading).await {
+                Ok(None) => {}
+                Ok(Some(difference)) => self.differs(difference),
+                Err(error) => {
+                    self.differs(format!("S1: {digest} cannot be read: {error:#}"));
+                    unreadable += 1;
+                    anyhow::ensure!(
+                        unreadable < unreadable_max,
+                        "the store does not answer for too many blobs: {error:#}"
+                    );
+                }
             }
         }
-        Ok(())
+        Ok(unreadable)
     }
 
     /// What is wrong with a blob, if anything.

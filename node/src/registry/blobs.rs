@@ -43,7 +43,7 @@ impl Registry {
         Ok(Served { value: blob, degraded: found.degraded })
     }
 
-    async fn touch_link(&self, name: &RepositoryName, digest: Digest) -> Result<(), Error> {
+    pub(super) async fn touch_link(&self, name: &RepositoryName, digest: Digest) -> Result<(), Error> {
         let stored = Bytes::from(digest.to_bytes());
         let command = wire::TouchLinks { repository: name.to_string(), digests: vec![stored] };
         match self.propose(Command::TouchLinks(command)).await? {

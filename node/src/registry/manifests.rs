@@ -188,7 +188,6 @@ impl Registry {
             children: stored(&manifest.children),
             subject: subject.map(|subject| subject.to_bytes().into()),
             artifact_type: manifest.artifact_type,
-            annotations: manifest.annotations.into_iter().map(|(key, value)| wire::Annotation { key, value }).collect(),
             tags: tags.into_iter().collect(),
             expect: None,
             allow_missing_children: self.0.settings.sparse_indexes,

@@ -5,14 +5,14 @@ use super::{Error, Registry};
 use crate::auth::{Grant, Pull};
 use crate::metadata::View;
 use crate::metadata::query::RepositoryId;
-use flotilla_proto::oci::{Digest, Tag};
+use flotilla_proto::oci::{Digest, Manifest, Tag};
 use flotilla_proto::wire::metadata as wire;
 use prost::Message;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Records that one page looks at; with a filter, few of them may be on it.
 const EXAMINED_MAX: usize = 10_000;
-/// Bytes of those records, and of the descriptors on a page (a client's limit for manifests is 4 MiB).
+/// Bytes of those records and bodies, and of the descriptors on a page (a client's limit for manifests is 4 MiB).
 const EXAMINED_BYTES_MAX: usize = 32 << 20;
 const PAGE_BYTES_MAX: usize = 3 << 20;
 /// Digests read from the index at a time.
@@ -32,7 +32,7 @@ pub struct Referrer {
     /// Its artifact type, or that of its config.
     pub artifact_type: Option<String>,
     /// Its annotations, by key.
-    pub annotations: Vec<(String, String)>,
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// Some referrers, in digest order.
@@ -71,20 +71,25 @@ impl Registry {
                 // The fallback may list what was never pushed (a sparse index), or what says itself that it belongs elsewhere.
                 let manifest = view.manifest(repository.id, &digest)?;
                 (examined, bytes) = (examined + 1, bytes + manifest.as_ref().map_or(0, Message::encoded_len));
-                let Some(manifest) = manifest.filter(|manifest| belongs(manifest, &subject_bytes)) else {
+                let is_asked_for = |manifest: &wire::Manifest| {
+                    belongs(manifest, &subject_bytes)
+                        && artifact_type.is_none_or(|wanted| manifest.artifact_type.as_deref() == Some(wanted))
+                };
+                let Some(manifest) = manifest.filter(is_asked_for) else {
                     walk.after = Some(digest);
                     continue;
                 };
-                let cost = cost(&manifest);
+                let body = view.manifest_body(repository.id, &digest)?.unwrap_or_default();
+                bytes += body.len();
+                let referrer = referrer(digest, manifest, &body);
+                let cost = cost(&referrer);
                 if found.page.len() >= limit || page_bytes + cost > PAGE_BYTES_MAX && !found.page.is_empty() {
                     found.next_after = walk.after;
                     return Ok(found);
                 }
                 walk.after = Some(digest);
-                if artifact_type.is_none_or(|wanted| manifest.artifact_type.as_deref() == Some(wanted)) {
-                    page_bytes += cost;
-                    found.page.push(referrer(digest, manifest));
-                }
+                page_bytes += cost;
+                found.page.push(referrer);
             }
         }
         Ok(found)
@@ -138,9 +143,9 @@ fn belongs(manifest: &wire::Manifest, subject: &[u8]) -> bool {
 }
 
 /// Bytes of a descriptor, about.
-fn cost(manifest: &wire::Manifest) -> usize {
-    let annotations = manifest.annotations.iter().map(|pair| escaped(&pair.key) + escaped(&pair.value) + 8);
-    256 + manifest.artifact_type.as_deref().map_or(0, escaped) + annotations.sum::<usize>()
+fn cost(referrer: &Referrer) -> usize {
+    let annotations = referrer.annotations.iter().map(|(key, value)| escaped(key) + escaped(value) + 8);
+    256 + referrer.artifact_type.as_deref().map_or(0, escaped) + annotations.sum::<usize>()
 }
 
 /// Bytes of a text in JSON, at most.
@@ -153,8 +158,9 @@ fn escaped(text: &str) -> usize {
     text.bytes().map(cost).sum()
 }
 
-fn referrer(digest: Digest, manifest: wire::Manifest) -> Referrer {
-    let wire::Manifest { media_type, size, artifact_type, annotations, .. } = manifest;
-    let annotations = annotations.into_iter().map(|pair| (pair.key, pair.value)).collect();
+fn referrer(digest: Digest, manifest: wire::Manifest, body: &[u8]) -> Referrer {
+    let wire::Manifest { media_type, size, artifact_type, .. } = manifest;
+    // A body that an older version took, and this one would not, has none that can be told.
+    let annotations = Manifest::parse(body, Some(&media_type)).map(|parsed| parsed.annotations).unwrap_or_default();
     Referrer { digest, media_type, size, artifact_type, annotations }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use flotilla_proto::oci::{Algorithm, ContentRange, Digest};
 use flotilla_proto::wire::metadata as wire;
 use futures_util::{StreamExt, stream};
-use std::future::Future;
+use std::{future::Future, time::Duration};
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -213,8 +213,27 @@ impl Registry {
         let found = self.session_in(&self.view().await?, grant, id)?;
         match found {
             Found::Open(session) => self.finish_session(session, digest, chunk).await,
-            Found::Committed(committed) if committed.digest == digest => Ok(committed),
+            Found::Committed(committed) if committed.digest == digest => self.repeat(grant, id, committed).await,
             Found::Committed(_) | Found::Unknown => Err(Error::UploadUnknown(id)),
+        }
+    }
+
+    /// A commit that is asked for again is promised anew, like any other; the blob may have gone since.
+    async fn repeat(&self, grant: &Grant<Push>, id: Uuid, committed: Committed) -> Result<Committed, Error> {
+        let (name, digest) = (grant.repository(), committed.digest);
+        let must_renew = {
+            let view = self.view().await?;
+            let repository = view.repository(name)?.ok_or(Error::UploadUnknown(id))?;
+            let blob = view.blob(repository.id, &digest)?.filter(|blob| !blob.suspect);
+            blob.ok_or(Error::UploadUnknown(id))?;
+            view.link_must_renew(repository.id, &digest, Duration::ZERO)?
+        };
+        match must_renew {
+            true => self.touch_link(name, digest).await.map(|()| committed).map_err(|error| match error {
+                Error::BlobUnknown(_) => Error::UploadUnknown(id),
+                other => other,
+            }),
+            false => Ok(committed),
         }
     }
 
@@ -392,6 +411,6 @@ pub(super) fn new_id() -> Bytes {
     id_bytes(Uuid::new_v4())
 }
 
-fn millis(duration: std::time::Duration) -> u64 {
+fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -12,6 +12,9 @@ pub struct Verify {
 /// How a verification does, or ended: the body of `POST /verify` and `GET /verify`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verification {
+    /// Which run it is: no two are the same, on no node.
+    #[serde(default)]
+    pub run: String,
     /// It goes on.
     pub running: bool,
     /// Bytes are read and compared with their digests.

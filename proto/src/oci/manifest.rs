@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 pub const MANIFEST_BYTES_MAX: usize = 4 << 20;
 /// Most descriptors in one manifest.
 pub const DESCRIPTORS_MAX: usize = 10_000;
+/// Longest artifact type in bytes: media types have at most 255 characters (RFC 6838, section 4.2).
+const ARTIFACT_TYPE_BYTES_MAX: usize = 1_024;
 
 /// What a registry needs to know of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,13 +107,17 @@ impl Manifest {
                 }
             }
         }
+        let artifact_type = text(&document, "artifactType")?.map(str::to_owned).or(config_type);
+        if artifact_type.as_ref().is_some_and(|name| name.len() > ARTIFACT_TYPE_BYTES_MAX) {
+            return Err(field("artifactType", "it, or the config's media type, is longer than 1024 bytes"));
+        }
         Ok(Self {
             kind,
             blobs: blobs.into_values().collect(),
             elsewhere,
             children: children.into_values().collect(),
             subject: reader.one(document.get("subject"), "subject")?,
-            artifact_type: text(&document, "artifactType")?.map(str::to_owned).or(config_type),
+            artifact_type,
             annotations: annotations(&document)?,
         })
     }

@@ -169,7 +169,7 @@ async fn run() -> anyhow::Result<ExitCode> {
         Command::Status(Status { node, hash }) => {
             node.show(&admin::status(&node.open()?, hash).await?, output::status)?;
         }
-        Command::Gc(gc) => collection(gc).await?,
+        Command::Gc(gc) => return collection(gc).await,
         Command::Why { what, node } => {
             let (repository, what) = match what.split_once('@') {
                 Some((repository, digest)) => (Some(repository), digest),
@@ -206,21 +206,24 @@ async fn run() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn collection(gc: Gc) -> anyhow::Result<()> {
+async fn collection(gc: Gc) -> anyhow::Result<ExitCode> {
     match gc {
-        Gc::Status(node) => node.show(&admin::collection(&node.open()?).await?, output::collection),
-        Gc::Run(run) => collect(run, false).await,
-        Gc::DryRun(run) => collect(run, true).await,
+        Gc::Status(node) => node.show(&admin::collection(&node.open()?).await?, output::collection)?,
+        Gc::Run(run) => return collect(run, false).await,
+        Gc::DryRun(run) => return collect(run, true).await,
         Gc::Pause { reason, verify, node } => {
             let mode = if verify { "verify" } else { "paused" };
-            node.show(&admin::set_mode(&node.open()?, mode, &reason).await?, output::mode)
+            node.show(&admin::set_mode(&node.open()?, mode, &reason).await?, output::mode)?;
         }
-        Gc::Resume(node) => node.show(&admin::set_mode(&node.open()?, "on", "").await?, output::mode),
+        Gc::Resume(node) => node.show(&admin::set_mode(&node.open()?, "on", "").await?, output::mode)?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
-async fn collect(Run { untagged, node }: Run, dry_run: bool) -> anyhow::Result<()> {
+async fn collect(Run { untagged, node }: Run, dry_run: bool) -> anyhow::Result<ExitCode> {
     let collect = Collect { dry_run, delete_untagged: untagged };
     let collected = admin::collect(&node.open()?, collect).await?;
-    node.show(&collected, |collected| output::collected(collected, dry_run))
+    node.show(&collected, |collected| output::collected(collected, dry_run))?;
+    // The breaker ended the run: what is due was not all taken.
+    Ok(if collected.breaker.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -38,7 +38,12 @@ async fn wait(node: &Node, verify: Verify) -> anyhow::Result<Verification> {
     let mut looks = 0;
     while seen.running {
         tokio::time::sleep(POLL).await;
-        seen = admin::verification(&asked).await?;
+        let now = admin::verification(&asked).await?;
+        anyhow::ensure!(
+            now.run == seen.run,
+            "the node restarted, or it is another one: how the run ended is not known"
+        );
+        seen = now;
         looks += 1;
         if looks % LOOKS == 0 {
             // Progress is nobody's input; if it cannot be written, nothing is lost.

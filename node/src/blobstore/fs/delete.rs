@@ -44,14 +44,11 @@ impl Shared {
 
     /// Deletes files of one folder.
     fn delete_in(&self, folder: &Path, keys: Vec<Key>) -> Vec<Deleted> {
-        let mut removed = false;
-        let mut delete = |key: Key| {
-            let result = self.delete_file(&key).map(|was_there| removed |= was_there);
-            Deleted { key, result }
-        };
-        let mut deleted: Vec<_> = keys.into_iter().map(&mut delete).collect();
-        // A deletion that is reported must survive a power cut, or the object would come back unrecorded.
-        if removed && let Err(error) = self.folders.removed_from(folder) {
+        let mut deleted: Vec<_> = keys.into_iter().map(|key| Deleted { result: self.delete_file(&key), key }).collect();
+        // A deletion that is reported must survive a power cut, or the object would come back unrecorded; one of an earlier try
+        // too, which may have ended before this.
+        let reports = deleted.iter().any(|one| one.result.is_ok());
+        if reports && let Err(error) = self.folders.removed_from(folder) {
             for one in deleted.iter_mut().filter(|one| one.result.is_ok()) {
                 one.result = Err(failed(folder, io::Error::new(error.kind(), error.to_string())));
             }
@@ -59,13 +56,13 @@ impl Shared {
         deleted
     }
 
-    /// Whether there was such a file.
-    fn delete_file(&self, key: &Key) -> Result<bool, Error> {
+    /// Afterwards there is no such file.
+    fn delete_file(&self, key: &Key) -> Result<(), Error> {
         let path = self.path(key);
         match fs::remove_file(&path) {
-            Ok(()) => Ok(true),
+            Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => match self.missing(key) {
-                Error::NotFound { .. } => Ok(false),
+                Error::NotFound { .. } => Ok(()),
                 lost => Err(lost),
             },
             Err(error) => Err(failed(&path, error)),

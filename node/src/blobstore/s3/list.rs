@@ -12,6 +12,8 @@ use aws_sdk_s3::{
 
 /// Objects of one listing, and uploads.
 const PAGE: i32 = 1_000;
+/// Pages of uploads that are looked at; what is behind them comes into sight as uploads end.
+const UPLOAD_PAGES: usize = 32;
 
 impl Shared {
     pub(super) async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Page, Error> {
@@ -42,22 +44,32 @@ impl Shared {
     /// Some stores list only the uploads of one whole key (MinIO), or none at all; these forget uploads after a time.
     pub(super) async fn uploads(&self, prefix: &str) -> Result<Vec<Upload>, Error> {
         let under = format!("{}{prefix}", self.prefix);
-        let request = self.client.list_multipart_uploads().bucket(&self.config.bucket).prefix(&under);
-        let request = request.max_uploads(PAGE).send();
-        let answer = async {
-            match request.await {
-                Ok(answer) => Ok(Some(answer)),
-                Err(error) if error.code() == Some("NotImplemented") => Ok(None),
-                Err(error) => Err(map(error, "ListMultipartUploads", &under)),
+        let (mut uploads, mut after): (Vec<Upload>, (Option<String>, Option<String>)) = Default::default();
+        for _ in 0..UPLOAD_PAGES {
+            let request = self.client.list_multipart_uploads().bucket(&self.config.bucket).prefix(&under);
+            let request = request.set_key_marker(after.0.clone()).set_upload_id_marker(after.1.clone());
+            let request = request.max_uploads(PAGE).send();
+            let answer = async {
+                match request.await {
+                    Ok(answer) => Ok(Some(answer)),
+                    Err(error) if error.code() == Some("NotImplemented") => Ok(None),
+                    Err(error) => Err(map(error, "ListMultipartUploads", &under)),
+                }
+            };
+            let answer = self.send(Operation::List, SHORT, answer).await.map_err(bucket_is_missing)?;
+            let Some(answer) = answer else { break };
+            uploads.extend(answer.uploads().iter().filter_map(|upload| {
+                let key = upload.key()?.strip_prefix(&self.prefix).filter(|key| key.starts_with(prefix))?;
+                Some(Upload { key: key.parse().ok()?, id: upload.upload_id()?.to_owned() })
+            }));
+            let next = (answer.next_key_marker().map(str::to_owned), answer.next_upload_id_marker().map(str::to_owned));
+            // Whoever says that there is more and not where, or the same place again, has told all that can be had.
+            if !answer.is_truncated().unwrap_or(false) || next.0.is_none() || next == after {
+                break;
             }
-        };
-        let answer = self.send(Operation::List, SHORT, answer).await.map_err(bucket_is_missing)?;
-        let Some(answer) = answer else { return Ok(Vec::new()) };
-        let named = answer.uploads().iter().filter_map(|upload| {
-            let key = upload.key()?.strip_prefix(&self.prefix).filter(|key| key.starts_with(prefix))?;
-            Some(Upload { key: key.parse().ok()?, id: upload.upload_id()?.to_owned() })
-        });
-        Ok(named.collect())
+            after = next;
+        }
+        Ok(uploads)
     }
 
     pub(super) async fn has_no_parts(&self, upload: &Upload) -> Result<bool, Error> {

@@ -23,6 +23,7 @@ use aws_sdk_s3::{
 use bytes::Bytes;
 use error::map;
 use futures_util::future::join_all;
+use rand::seq::SliceRandom as _;
 use std::{collections::HashMap, future::Future, ops::Range, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 
@@ -183,7 +184,9 @@ impl Shared {
     }
 
     /// A store that refuses the first ones all alike would refuse the others too: these are not asked for.
-    async fn delete_singly(&self, keys: Vec<Key>) -> Vec<Deleted> {
+    async fn delete_singly(&self, mut keys: Vec<Key>) -> Vec<Deleted> {
+        // In any order: some that are refused for ever must not be the first ones every time.
+        keys.shuffle(&mut rand::rng());
         let mut deleted: Vec<Deleted> = Vec::with_capacity(keys.len());
         for part in keys.chunks(SINGLY) {
             let refused = |one: &Deleted| matches!(one.result, Err(Error::Refused { .. }));
@@ -202,7 +205,12 @@ impl Shared {
         let request = self.client.delete_object().bucket(&self.config.bucket).key(&path).send();
         let answer = async { request.await.map(drop).map_err(|error| map(error, "DELETE", &path)) };
         let result = match self.send(Operation::Delete, SHORT, answer).await {
-            Err(Error::NotFound { .. }) => Ok(()),
+            // A store says 204. It may be somebody on the way who knows of no key at all.
+            Err(Error::NotFound { .. }) => match self.head(&path).await {
+                Ok(None) => Ok(()),
+                Ok(Some(_)) => Err(error::unavailable(format!("DELETE {path}: not found, but there"))),
+                Err(error) => Err(error),
+            },
             other => other,
         };
         Deleted { key, result }

@@ -112,6 +112,14 @@ impl Reader {
 /// What the delays must leave room for.
 fn violations(gc: &Gc) -> Vec<Violation> {
     let mut found = Vec::new();
+    if gc.promise < gc.grace && gc.promise + STALENESS >= gc.grace {
+        let problem = format!(
+            "a node without a leader tells of what was deleted up to {} before: with that it does not end before `gc.grace`",
+            hours(STALENESS)
+        );
+        let fix = "make it shorter than `gc.grace` by more than that, or set `gc.unsafedelays`";
+        found.push(Violation { key: "gc.promise", problem, fix });
+    }
     let readers = STALENESS + URL_LIFE + TRANSFER;
     if gc.delete_delay < readers {
         let problem = format!("readers may hold what is deleted after it: it is less than {}", hours(readers));

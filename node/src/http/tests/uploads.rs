@@ -31,6 +31,9 @@ async fn a_blob_is_pushed_over_three_nodes() {
     cluster.send_to(0, Method::PUT, &put, &[], "").await.expect(201);
     let other = format!("{location}?digest={}", digest_of(b"x"));
     assert_eq!(cluster.send(Method::PUT, &other, &[], "").await.expect(404).code(), "BLOB_UPLOAD_UNKNOWN");
+    // It must not say so of a blob that has gone since.
+    cluster.send_to(1, Method::DELETE, &done.location(), &[], "").await.expect(202);
+    assert_eq!(cluster.send_to(0, Method::PUT, &put, &[], "").await.expect(404).code(), "BLOB_UPLOAD_UNKNOWN");
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@ use crate::http::{body::Body, error::Error, headers};
 use crate::registry::Referrer;
 use flotilla_proto::oci::{Digest, RepositoryName};
 use http::{HeaderValue, Response, header};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// Referrers on one page, at most.
 const PAGE_MAX: usize = 1_000;
@@ -26,8 +27,8 @@ struct Descriptor<'a> {
     digest: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     artifact_type: Option<&'a str>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "pairs")]
-    annotations: &'a [(String, String)],
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: &'a BTreeMap<String, String>,
 }
 
 /// end-12: what refers to a manifest, which need not exist.
@@ -71,8 +72,4 @@ fn descriptor(referrer: &Referrer) -> Descriptor<'_> {
         artifact_type: referrer.artifact_type.as_deref(),
         annotations: &referrer.annotations,
     }
-}
-
-fn pairs<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(pairs.iter().map(|(key, value)| (key, value)))
 }

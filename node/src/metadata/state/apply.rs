@@ -7,6 +7,9 @@ use super::tables::{TablesError, TablesMut};
 use crate::metadata::{Command, Outcome};
 use flotilla_proto::{metadata::FEATURE_LEVEL, wire::metadata as wire};
 
+/// The level at which every log begins, whatever version replays it; higher ones come by `RaiseFeatureLevel`.
+const FIRST_LEVEL: u32 = 1;
+
 /// An entry holds a command of a kind that this version does not know. Skipping it would make this node's state differ from
 /// the others', so the node must stop.
 #[derive(Debug, thiserror::Error)]
@@ -58,9 +61,8 @@ fn run(
         commands.push((item, command.ok_or_else(|| TablesError(Box::new(UnknownCommand { index, operation })))?));
     }
     let before: Option<wire::Cluster> = records::get(tables, &key(Table::Cluster, &[]))?;
-    // A new cluster begins at the level of the version that makes it.
-    let cluster =
-        before.clone().unwrap_or_else(|| wire::Cluster { feature_level: FEATURE_LEVEL, ..wire::Cluster::default() });
+    let new = || wire::Cluster { feature_level: FIRST_LEVEL, ..wire::Cluster::default() };
+    let cluster = before.clone().unwrap_or_else(new);
     let mut machine = Machine {
         tables,
         index,

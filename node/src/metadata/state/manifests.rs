@@ -106,7 +106,6 @@ impl Machine<'_> {
             children,
             subject: command.subject.clone(),
             artifact_type: command.artifact_type.clone(),
-            annotations: command.annotations.clone(),
             tags: 0,
             created_wall: self.cluster.wall,
             waits: None,

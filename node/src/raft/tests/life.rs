@@ -153,6 +153,30 @@ async fn without_a_quorum_changes_and_reads_fail_in_time_and_go_on_afterwards() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn time_without_a_quorum_does_not_count() {
+    const ALONE: Duration = Duration::from_secs(4);
+    let mut cluster = Cluster::started(3).await;
+    let leader = cluster.leader().await;
+    let others = [(leader + 1) % 3, (leader + 2) % 3];
+    let mono = |cluster: &Cluster| cluster.store(leader).view().unwrap().cluster().unwrap().mono;
+    until("the clock runs", || (mono(&cluster) > 0).then_some(())).await;
+    for node in others {
+        cluster.kill(node).await;
+    }
+    let before = mono(&cluster);
+    until("nobody is heard for long", || (cluster.store(leader).leaderless() >= ALONE).then_some(())).await;
+    let back = Instant::now();
+    for node in others {
+        cluster.start(node).await;
+    }
+    cluster.store(leader).barrier(soon()).await.unwrap();
+    let ticked = mono(&cluster);
+    until("the clock goes on", || (mono(&cluster) > ticked).then_some(())).await;
+    let (counted, passed) = (Duration::from_millis(mono(&cluster) - before), back.elapsed());
+    assert!(counted < passed + ALONE / 2, "{counted:?} were counted in the {passed:?} since they are back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deposed_leader_waits_for_the_next_one() {
     let mut cluster = Cluster::new(3);
     cluster.options.give_up_after = Duration::from_millis(1500);

@@ -41,7 +41,7 @@ impl Worker for Manifests {
         let Outcome::ManifestsSwept(swept) = self.setup.propose(command).await? else {
             anyhow::bail!("SweepManifests was answered by something else");
         };
-        self.pace.spend(swept.removed);
+        self.pace.spend(swept.reviewed.max(swept.removed));
         self.setup.metrics.manifests.inc_by(swept.removed);
         Ok(Report { done: swept.removed, more: swept.more })
     }

@@ -2,6 +2,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+/// Longest wait, for any rate that makes sense.
+const WAIT_MAX: Duration = Duration::from_secs(86_400);
+
 /// Keeps work at a rate, whatever the size of its steps: full steps cost fewest log entries.
 pub(super) struct Pace {
     per_second: u64,
@@ -21,7 +24,7 @@ impl Pace {
     /// `items` were handled.
     pub(super) fn spend(&mut self, items: u64) {
         let millis = items.saturating_mul(1_000) / self.per_second;
-        self.next = Instant::now() + Duration::from_millis(millis.min(60_000));
+        self.next = Instant::now() + Duration::from_millis(millis).min(WAIT_MAX);
     }
 }
 
@@ -39,6 +42,10 @@ mod tests {
         }
         assert!(pace.wait(&stop).await);
         assert!((2_510..2_530).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+        let mut slow = Pace::new(1);
+        slow.spend(2_000);
+        assert!(slow.wait(&stop).await);
+        assert!(began.elapsed().as_secs() >= 2_002, "however slow: {:?}", began.elapsed());
         pace.spend(1_000_000);
         stop.cancel();
         assert!(!pace.wait(&stop).await);

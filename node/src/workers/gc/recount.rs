@@ -35,6 +35,8 @@ pub(super) struct Recount {
     setup: Setup,
     every: Duration,
     next: Instant,
+    /// Damage that the cluster was not told of yet.
+    untold: Option<String>,
 }
 
 /// A state that is read slowly, and no further once `stop` is cancelled: nothing else ends a blocking thread.
@@ -86,7 +88,7 @@ fn select(found: &[String]) -> Option<String> {
 
 impl Recount {
     pub(super) fn new(setup: Setup, every: Duration) -> Self {
-        Self { setup, every, next: Instant::now() + every / FIRST }
+        Self { setup, every, next: Instant::now() + every / FIRST, untold: None }
     }
 
     /// Counts that were made, and differences they found.
@@ -100,15 +102,18 @@ impl Recount {
         (every / FIRST).min(Duration::from_secs(60)).max(Duration::from_millis(10))
     }
 
-    async fn pause(&self, found: &[String]) -> anyhow::Result<()> {
-        let Some(reason) = select(found) else { return Ok(()) };
+    /// Pauses collection over damage that was found, however many tries that takes.
+    async fn pause(&mut self) -> anyhow::Result<()> {
+        let Some(reason) = self.untold.clone() else { return Ok(()) };
         error!("the state is damaged, collection must not go on: {reason}");
-        // Whoever paused it before has a reason of their own, and is told by the log and the figures.
-        if self.setup.metadata.view()?.gc()?.1.mode() == GcMode::Paused {
-            return Ok(());
+        // An operator who paused it has a reason of their own, and is told by the log and the figures. The breaker has none that
+        // matters beside this one: its pause would be resumed by somebody who meant to delete much.
+        let (_, gc) = self.setup.metadata.view()?.gc()?;
+        if gc.mode() != GcMode::Paused || gc.breaker {
+            let mode = GcMode::Paused.into();
+            self.setup.propose(Command::SetGcMode(wire::SetGcMode { mode, reason })).await?;
         }
-        let mode = GcMode::Paused.into();
-        self.setup.propose(Command::SetGcMode(wire::SetGcMode { mode, reason })).await?;
+        self.untold = None;
         Ok(())
     }
 }
@@ -119,6 +124,7 @@ impl Worker for Recount {
     const SCOPE: Scope = Scope::EveryNode;
 
     async fn pass(&mut self, stop: &CancellationToken) -> anyhow::Result<Report> {
+        self.pause().await?;
         if Instant::now() < self.next {
             return Ok(Report::default());
         }
@@ -140,7 +146,8 @@ impl Worker for Recount {
         if found.is_empty() {
             info!("counted everything again: all counts are right");
         }
-        self.pause(&found).await?;
+        self.untold = select(&found);
+        self.pause().await?;
         Ok(Report { done: found.len() as u64, more: false })
     }
 }

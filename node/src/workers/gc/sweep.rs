@@ -93,7 +93,7 @@ impl Sweep {
         Self { setup, pace, last: None }
     }
 
-    /// Looks once at all that is under a bucket; how much of it had to go. `None`: stopped before the end. What cannot be
+    /// Looks once at all that is under a bucket; how much of it had to go. `None`: stopped or paused before the end. What cannot be
     /// deleted does not hold up the rest, but the bucket is not clean.
     async fn round(&mut self, prefix: &str, stop: &CancellationToken) -> anyhow::Result<Option<usize>> {
         let (mut found, mut after, mut failure) = (0, None, None);
@@ -102,7 +102,12 @@ impl Sweep {
                 return Ok(None);
             }
             let page = self.setup.blobs.list(prefix, after.as_deref()).await.context("listing objects")?;
-            let strays = select(&self.setup.metadata.view()?, &page.objects)?;
+            let view = self.setup.metadata.view()?;
+            if !collects(&view)? {
+                return Ok(None);
+            }
+            let strays = select(&view, &page.objects)?;
+            drop(view);
             let (count, failed) = delete_strays(&self.setup, strays).await;
             self.pace.spend(count as u64);
             found += count;

@@ -374,7 +374,7 @@ async fn an_object_that_cannot_be_asked_for_does_not_hold_up_the_walk() {
     let mut keys = world.keys();
     world.store.memory.delete(keys.clone()).await;
     keys.sort();
-    world.store.refused.lock().unwrap().extend(keys[..3].iter().cloned());
+    world.store.memory.refuse(keys[..3].iter().cloned());
     let stop = CancellationToken::new();
     for _ in 0..30 {
         // It fails while those are refused, and goes on with the others.
@@ -382,7 +382,7 @@ async fn an_object_that_cannot_be_asked_for_does_not_hold_up_the_walk() {
         tokio::time::advance(Duration::from_secs(61)).await;
     }
     assert_eq!(lost.iter().filter(|lost| !world.is_suspect(lost)).count(), 3, "more than one page of looks");
-    world.store.refused.lock().unwrap().clear();
+    world.store.memory.refuse([]);
     for _ in 0..4 {
         drop(world.workers.scrub.pass(&stop).await);
         tokio::time::advance(Duration::from_secs(61)).await;
@@ -467,6 +467,33 @@ async fn a_wrong_count_pauses_collection_and_says_which() {
     tokio::time::advance(24 * HOUR).await;
     assert_eq!(passes(&mut recount).await, 1);
     assert_eq!(mode_of(&world).0, wire::GcMode::Paused, "still wrong");
+}
+
+#[tokio::test(start_paused = true)]
+async fn damage_is_told_until_the_cluster_has_heard_and_in_place_of_the_breaker() {
+    let mut world = World::new().await;
+    let strict = wire::GcDelays { breaker_permille: 0, breaker_floor: 1, ..delays() };
+    world.apply(Command::ConfigureGc(wire::ConfigureGc { delays: Some(strict) }));
+    let blob = world.push("blob").await;
+    world.put_manifest("v1", &[blob]);
+    world.push("dead").await;
+    for _ in 0..60 {
+        world.advance(HOUR);
+        world.collect().await;
+    }
+    let breaker = |world: &World| world.view().gc().unwrap().1.breaker;
+    assert!(breaker(&world) && mode_of(&world).0 == wire::GcMode::Paused);
+
+    miscount(&world);
+    let (mut recount, stop) = (recount_of(&world, 1, 3), CancellationToken::new());
+    tokio::time::advance(HOUR).await;
+    world.log.lose_next.store(true, Relaxed);
+    assert!(recount.pass(&stop).await.is_err());
+    assert!(breaker(&world), "nobody has heard of it yet");
+    recount.pass(&stop).await.unwrap();
+    assert_eq!(recount.metrics(), (1, 1), "it need not count again for that");
+    assert!(!breaker(&world));
+    assert_eq!(mode_of(&world), (wire::GcMode::Paused, "recount: S3: team/app counts other references".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]

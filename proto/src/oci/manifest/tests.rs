@@ -45,6 +45,9 @@ fn an_index_names_manifests_and_blobs() {
     let index = parse(&text, INDEX).unwrap();
     assert_eq!((index.children.len(), index.blobs.len()), (1, 1));
     assert_eq!(index.artifact_type.as_deref(), Some("x/y"));
+    // It is in a record that is written often.
+    assert!(parse(&text.replace("x/y", &"x".repeat(1_024)), INDEX).is_ok());
+    assert!(parse(&text.replace("x/y", &"x".repeat(1_025)), INDEX).is_err());
     assert_eq!(Manifest::parse(text.as_bytes(), None).unwrap(), index);
 }
 

@@ -187,11 +187,23 @@ async fn leave_an_upload(store: &S3) -> Key {
     key
 }
 
-async fn uploads_that_were_left_are_listed_and_aborted(store: &S3) {
+async fn uploads_that_were_left_are_listed_and_aborted(store: &S3, count: usize) {
     let key = leave_an_upload(store).await;
     let found = store.uploads("contract/i1/7/").await.unwrap();
     assert_eq!(found.iter().map(|upload| &upload.key).collect::<Vec<_>>(), [&key]);
     assert_eq!(store.uploads("contract/i1/8/").await.unwrap(), []);
+    // More than one page.
+    let mut keys = vec![key.clone()];
+    for _ in 1..count {
+        keys.push(leave_an_upload(store).await);
+    }
+    keys.sort();
+    let mut all = store.uploads("contract/i1/7/").await.unwrap();
+    all.sort_by(|a, b| a.key.cmp(&b.key));
+    assert_eq!(all.iter().map(|upload| &upload.key).collect::<Vec<_>>(), keys.iter().collect::<Vec<_>>());
+    for upload in all.iter().filter(|upload| upload.key != key) {
+        store.abort(upload).await.unwrap();
+    }
     assert!(store.has_no_parts(&found[0]).await.unwrap());
     let part = store.0.client.upload_part().bucket(&store.0.config.bucket).key(store.0.path(&key)).part_number(1);
     part.upload_id(&found[0].id).body(Bytes::from_static(b"part").into()).send().await.unwrap();
@@ -203,7 +215,7 @@ async fn uploads_that_were_left_are_listed_and_aborted(store: &S3) {
 #[tokio::test]
 async fn a_real_service_lists_and_aborts_uploads() {
     let Some(store) = real().await else { return };
-    uploads_that_were_left_are_listed_and_aborted(&store).await;
+    uploads_that_were_left_are_listed_and_aborted(&store, 1_003).await;
     let hazards = store.hazards().await;
     assert!(hazards.as_ref().is_ok_and(Vec::is_empty), "{hazards:?}");
 }
@@ -211,10 +223,25 @@ async fn a_real_service_lists_and_aborts_uploads() {
 #[tokio::test]
 async fn a_service_in_this_process_lists_and_aborts_uploads() {
     let (store, server, _guard) = local().await;
-    uploads_that_were_left_are_listed_and_aborted(&store).await;
+    uploads_that_were_left_are_listed_and_aborted(&store, 7).await;
     server.seen();
     assert!(store.hazards().await.is_err(), "a store that does not tell");
     assert_eq!(server.seen().len(), 2, "neither its life cycle rules nor its versions");
+}
+
+#[tokio::test]
+async fn an_object_that_is_there_is_not_gone_because_somebody_says_404() {
+    let (store, server, _guard) = local().await;
+    let key = contract::key();
+    contract::put(&store, &key, b"bytes").await;
+    server.fail((Method::POST, "delete"), Fault::Refused, 1);
+    server.fail((Method::DELETE, ""), Fault::Bare404, 1);
+    let deleted = store.delete(vec![key.clone()]).await;
+    assert!(matches!(deleted[0].result, Err(Error::Unavailable { .. })), "{deleted:?}");
+    assert_eq!((server.pending(), store.length(&key).await.unwrap()), (0, Some(5)));
+    server.fail((Method::POST, "delete"), Fault::Refused, 1);
+    assert!(store.delete(vec![key.clone()]).await[0].result.is_ok());
+    assert_eq!(store.length(&key).await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -26,7 +26,12 @@ pub(super) enum Fault {
     Truncated,
     /// 200, with an error in the body; nothing is done.
     ErrorIn200,
+    /// 404 without a body, as of somebody on the way; nothing is done.
+    Bare404,
 }
+
+/// Uploads of one listing.
+const UPLOADS_PAGE: usize = 3;
 
 /// A kind of request: its method, and a piece of its query.
 pub(super) type Kind = (Method, &'static str);
@@ -115,6 +120,7 @@ impl Server {
                 Some(Fault::ErrorIn200) => {
                     return text(StatusCode::OK, "<Error><Code>InternalError</Code><Message>no</Message></Error>");
                 }
+                Some(Fault::Bare404) => return text(StatusCode::NOT_FOUND, ""),
                 Some(Fault::LostAnswer | Fault::Truncated) | None => {}
             }
             if method == Method::GET && ["", "/bucket"].contains(&path.as_str()) && query.contains("uploads") {
@@ -159,13 +165,26 @@ impl Server {
     }
 
     fn list_uploads(&self, query: &str) -> String {
-        let prefix = query.split('&').find_map(|pair| pair.strip_prefix("prefix=")).unwrap_or_default();
-        let prefix = prefix.replace("%2F", "/");
-        let uploads = self.uploads.lock().unwrap();
-        let named = uploads.iter().filter(|(path, _)| path.starts_with(&prefix));
-        let named = named.map(|(path, id)| format!("<Upload><Key>{path}</Key><UploadId>{id}</UploadId></Upload>"));
-        let named: String = named.collect();
-        format!("<ListMultipartUploadsResult><Bucket>bucket</Bucket>{named}</ListMultipartUploadsResult>")
+        let field = |name: &str| {
+            let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+            value.unwrap_or_default().replace("%2F", "/")
+        };
+        let (prefix, after) = (field("prefix"), (field("key-marker"), field("upload-id-marker")));
+        let mut uploads = self.uploads.lock().unwrap().clone();
+        uploads.retain(|upload| upload.0.starts_with(&prefix) && *upload > after);
+        uploads.sort();
+        let more = uploads.len() > UPLOADS_PAGE;
+        uploads.truncate(UPLOADS_PAGE);
+        let next = uploads.last().filter(|_| more).map(|(path, id)| {
+            format!("<NextKeyMarker>{path}</NextKeyMarker><NextUploadIdMarker>{id}</NextUploadIdMarker>")
+        });
+        let named =
+            uploads.iter().map(|(path, id)| format!("<Upload><Key>{path}</Key><UploadId>{id}</UploadId></Upload>"));
+        let (named, next): (String, _) = (named.collect(), next.unwrap_or_default());
+        format!(
+            "<ListMultipartUploadsResult><Bucket>bucket</Bucket><IsTruncated>{more}</IsTruncated>{next}{named}\
+             </ListMultipartUploadsResult>"
+        )
     }
 }
 

@@ -8,7 +8,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior};
 
 /// Every `options.tick`, and at once in a new term: `Tick`, by this node's monotonic clock. Only a leader ticks, and an
-/// entry of a leader that has been deposed meanwhile is refused by openraft. Time without a quorum does not count.
+/// entry of a leader that has been deposed meanwhile is refused by openraft; so is one of a leader whose quorum has not
+/// answered for a lease, so that time without one does not count.
 pub(super) async fn tick(replica: Arc<Replica>) {
     let mut server = replica.raft.server_metrics();
     let mut last: Option<(u64, Instant)> = None;
@@ -21,10 +22,7 @@ pub(super) async fn tick(replica: Arc<Replica>) {
                 Some((of, at)) if of == term => (now - at >= replica.options.tick).then(|| now - at),
                 Some(_) | None => Some(Duration::ZERO),
             };
-            let alone = replica.leaderless() > replica.options.tick;
-            if alone && due.is_some_and(|elapsed| !elapsed.is_zero()) {
-                last = Some((term, now));
-            } else if let Some(elapsed) = due {
+            if let Some(elapsed) = due {
                 let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
                 let tick = propose::bare_batch(Command::Tick(words::Tick { elapsed_ms, term }));
                 if replica.raft.write(tick).with_leader(leader.to_committed_leader_id()).await.is_err() {

@@ -165,10 +165,9 @@ async fn time_without_a_quorum_does_not_count() {
     }
     let before = mono(&cluster);
     until("nobody is heard for long", || (cluster.store(leader).leaderless() >= ALONE).then_some(())).await;
+    // One alone: it lacks what the leader wrote meanwhile, so that leader's log stays.
     let back = Instant::now();
-    for node in others {
-        cluster.start(node).await;
-    }
+    cluster.start(others[0]).await;
     cluster.store(leader).barrier(soon()).await.unwrap();
     let ticked = mono(&cluster);
     until("the clock goes on", || (mono(&cluster) > ticked).then_some(())).await;

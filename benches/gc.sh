@@ -4,7 +4,7 @@
 #   benches/gc.sh [cost|load|theirs] [--quick] [--check] [--s3] [--dead N] [--live "N N ..."] [--pairs N]
 #
 # cost    DEAD blobs (2,000) that nothing names go beside 10,000 and beside 1,000,000 live ones: log entries, requests to the
-#         store, CPU time, blobs a second. About fifteen minutes.
+#         store, CPU time, blobs a second. About nine minutes.
 # load    the same load with collection at its default rate and without, in turns: latency, in five pairs. Four minutes.
 # theirs  the same data under Debian's docker-registry and its `garbage-collect`, beside ours. Four minutes.
 #

@@ -25,7 +25,7 @@ const LOOKS: usize = 8;
 /// What is looked at again, or told, at most.
 const DIFFERENCES_MAX: usize = 1_000;
 /// Blobs that cannot be looked at, after which it is the store that does not work.
-const UNREADABLE_MAX: usize = 100;
+const UNREADABLE_MAX: usize = 20;
 /// Longest wait for a barrier.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Between the first and the second look: requests that were under way have ended by then, or been recorded.
@@ -178,18 +178,21 @@ impl Run {
         }
 
         self.seen().phase = "blobs".to_owned();
-        self.blobs(reading).await?;
+        let unreadable = self.blobs(reading).await?;
 
         self.seen().phase = "store".to_owned();
-        self.store().await
+        self.store().await?;
+        anyhow::ensure!(unreadable.is_empty(), "what follows could not be looked at: {}", unreadable.join("; "));
+        Ok(())
     }
 
-    /// S1: the segments of every blob are in the store and have their lengths; if they are read, they have its digest.
-    async fn blobs(&self, reading: Option<&Reading>) -> anyhow::Result<()> {
-        let (mut after, mut unreadable): (Option<Digest>, _) = (None, 0);
+    /// S1: the segments of every blob are in the store and have their lengths; if they are read, they have its digest. Which blobs
+    /// could not be looked at, and why.
+    async fn blobs(&self, reading: Option<&Reading>) -> anyhow::Result<Vec<String>> {
+        let (mut after, mut unreadable): (Option<Digest>, _) = (None, Vec::new());
         loop {
             let page = self.metadata.view()?.blobs(after.as_ref(), PAGE)?;
-            let Some((last, _)) = page.last() else { return Ok(()) };
+            let Some((last, _)) = page.last() else { return Ok(unreadable) };
             after = Some(*last);
             let mut doubtful = Vec::new();
             let mut looks = stream::iter(page)
@@ -202,21 +205,19 @@ impl Run {
                 }
             }
             drop(looks);
-            unreadable += self.look_again(&doubtful, reading, UNREADABLE_MAX - unreadable).await?;
+            self.look_again(&doubtful, reading, &mut unreadable).await?;
         }
     }
 
-    /// Tells what is wrong with blobs by a second look, too. How many could not be looked at: fewer than `unreadable_max`, or it
-    /// fails.
+    /// Tells what is wrong with blobs by a second look, too, and notes those that could not be looked at.
     async fn look_again(
         &self,
         doubtful: &[Digest],
         reading: Option<&Reading>,
-        unreadable_max: usize,
-    ) -> anyhow::Result<usize> {
-        let mut unreadable = 0;
+        unreadable: &mut Vec<String>,
+    ) -> anyhow::Result<()> {
         if doubtful.is_empty() {
-            return Ok(unreadable);
+            return Ok(());
         }
         sleep(PAUSE).await;
         self.barrier().await?;
@@ -226,16 +227,12 @@ impl Run {
                 Ok(None) => {}
                 Ok(Some(difference)) => self.differs(difference),
                 Err(error) => {
-                    self.differs(format!("S1: {digest} cannot be read: {error:#}"));
-                    unreadable += 1;
-                    anyhow::ensure!(
-                        unreadable < unreadable_max,
-                        "the store does not answer for too many blobs: {error:#}"
-                    );
+                    unreadable.push(format!("{digest} ({error:#})"));
+                    anyhow::ensure!(unreadable.len() < UNREADABLE_MAX, "too many blobs: {}", unreadable.join("; "));
                 }
             }
         }
-        Ok(unreadable)
+        Ok(())
     }
 
     /// What is wrong with a blob, if anything.

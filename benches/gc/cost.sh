@@ -52,6 +52,6 @@ printf '%s\n' "${rows[@]}" | awk -v check="$check" -v quick="$quick" -v director
     printf "\nratios: log entries %.3f, delete requests %.3f, CPU %.2f\n", ratio(first[3], l[3]), ratio(first[4], l[4]), cpu
     within("log entries", ratio(first[3], l[3]))
     within("delete requests", ratio(first[4], l[4]))
-    if (cpu > (quick ? 2 : 1.6)) bad = bad "CPU differs\n"
+    if (cpu > (quick ? 3 : 1.6)) bad = bad "CPU differs\n"
     if (bad != "") { printf "LIMITS BROKEN:\n%s", bad; if (check) exit 1 }
   }'

@@ -96,8 +96,8 @@ impl Desk {
                 break;
             }
         }
-        let (lists, list_bytes, more_lists) = self.start_deletes().await?;
-        (all.lists, all.list_bytes) = (lists, list_bytes);
+        let more_lists;
+        (all.lists, all.list_bytes, more_lists) = self.start_deletes().await?;
         all.more |= more_lists;
         let view = self.metadata.view()?;
         all.marked = view.cluster()?.blobs;
@@ -206,13 +206,8 @@ impl Desk {
             if let Ok(digest) = what.parse::<Digest>() {
                 return Ok(view.why(name.as_ref(), &digest)?);
             }
-            if name.is_some() || !what.contains('/') {
-                bail!(Refused(format!("{what:?} is neither a digest nor a key of the store")));
-            }
-            if what.parse::<Key>().is_err() {
-                bail!(Refused(format!(
-                    "{what:?} is no key as Flotilla writes them: leave out the root directory, in a bucket too"
-                )));
+            if name.is_some() || what.parse::<Key>().is_err() {
+                bail!(Refused(format!("{what:?} is neither a digest nor a key of the store below its root directory")));
             }
             let object = Some(view.why_object(&what)?);
             Ok(Why { asked: what, object, ..Why::default() })

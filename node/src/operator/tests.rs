@@ -402,7 +402,20 @@ async fn a_store_that_cannot_be_read_ends_the_run() {
     world.store.refuse(world.store.keys());
     let seen = verified(&world, false).await;
     assert_eq!((seen.keys, seen.phase.as_str()), (0, "blobs"), "{seen:?}");
-    assert!(seen.error.is_some_and(|error| error.starts_with("too many blobs: ")));
+    assert!(seen.error.is_some_and(|error| error.starts_with("too many blobs could not be looked at: ")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_cannot_be_read_is_a_difference() {
+    let world = World::new();
+    world.push(b"one").await;
+    world.metadata.corrupt(|tables| {
+        let record = tables.keys().find(|record| record[0] == 0x21).cloned().expect("a link");
+        tables.insert(record, vec![0xff; 9]);
+    });
+    let seen = verified(&world, false).await;
+    assert!(seen.differences.len() == 1 && seen.differences[0].starts_with("unreadable: "), "{seen:?}");
+    assert_eq!((seen.blobs, seen.keys, seen.phase.as_str()), (1, 1, "done"), "it goes on: {seen:?}");
 }
 
 #[tokio::test(start_paused = true)]

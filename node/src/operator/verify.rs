@@ -228,7 +228,11 @@ impl Run {
                 Ok(Some(difference)) => self.differs(difference),
                 Err(error) => {
                     unreadable.push(format!("{digest} ({error:#})"));
-                    anyhow::ensure!(unreadable.len() < UNREADABLE_MAX, "too many blobs: {}", unreadable.join("; "));
+                    anyhow::ensure!(
+                        unreadable.len() < UNREADABLE_MAX,
+                        "too many blobs could not be looked at: {}",
+                        unreadable.join("; ")
+                    );
                 }
             }
         }

@@ -12,8 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Records that one page looks at; with a filter, few of them may be on it.
 const EXAMINED_MAX: usize = 10_000;
-/// Bytes of those records and bodies, and of the descriptors on a page (a client's limit for manifests is 4 MiB).
-const EXAMINED_BYTES_MAX: usize = 32 << 20;
+/// Bytes of those records and of the bodies that are parsed, about, and of the descriptors on a page (a client's limit for manifests is
+/// 4 MiB).
+const EXAMINED_BYTES_MAX: usize = 8 << 20;
 const PAGE_BYTES_MAX: usize = 3 << 20;
 /// Digests read from the index at a time.
 const BATCH: usize = 100;

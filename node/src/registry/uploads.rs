@@ -222,7 +222,8 @@ impl Registry {
     async fn repeat(&self, grant: &Grant<Push>, id: Uuid, committed: Committed) -> Result<Committed, Error> {
         let (name, digest) = (grant.repository(), committed.digest);
         let must_renew = {
-            let view = self.view().await?;
+            // Behind the barrier that found the session.
+            let view = self.0.metadata.view()?;
             let repository = view.repository(name)?.ok_or(Error::UploadUnknown(id))?;
             let blob = view.blob(repository.id, &digest)?.filter(|blob| !blob.suspect);
             blob.ok_or(Error::UploadUnknown(id))?;
